@@ -1,0 +1,267 @@
+"""Feature sets: named streams of features per sample, with masks, labels and splits, in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .batch import MODALITIES, Batch
+
+SPLITS = ("train", "valid", "test")
+Index = str | slice | Sequence[int] | np.ndarray | Tensor
+
+
+class FeatureError(ValueError):
+    """A feature file or feature set that cannot be used; the message is one sentence."""
+
+
+def _none() -> np.ndarray:
+    return np.empty(0, dtype="U1")
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet(Dataset):
+    """Samples of named streams with masks and labels.
+
+    Padding is never inferred from values: only a mask says which steps are real. What stands at a
+    step that is not real does not matter, it may even be NaN; `batch` puts a zero there.
+
+    Shape:
+        inputs: name -> `(N, T, D)`, float16 or float32 (vision may be frames `(N, T, C, H, W)`);
+            kept as it is, made float32 when a batch is made.
+        masks: name -> `(N, T)` bool, True where a step is real; a name left out is all real.
+        labels: `(N,)` int64 with `class_names`, or `(N, K)` or `(N, T, K)` float without.
+        split, group, ids: `(N,)` str; left out: all "train", the ids, and "0", "1", ....
+        label_step: the step that the label belongs to, None where it is the whole sequence's.
+
+    Raises:
+        FeatureError: parts that do not fit together.
+    """
+
+    inputs: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    labels: Tensor
+    class_names: tuple[str, ...] | None
+    split: np.ndarray = field(default_factory=_none)
+    group: np.ndarray = field(default_factory=_none)
+    ids: np.ndarray = field(default_factory=_none)
+    label_step: int | None = None
+    name: str = "features"
+
+    def __post_init__(self) -> None:
+        """Fill in what may be left out and refuse what does not fit together."""
+        count = len(self.labels)
+        masks = dict(self.masks)
+        for name, value in self.inputs.items():
+            if name not in masks and value.ndim >= 2:
+                masks[name] = torch.ones(value.shape[:2], dtype=torch.bool)
+        ids = np.asarray(self.ids) if len(self.ids) else np.arange(count).astype(str)
+        group = np.asarray(self.group) if len(self.group) else ids
+        split = np.asarray(self.split) if len(self.split) else np.full(count, "train")
+        names = None if self.class_names is None else tuple(str(n) for n in self.class_names)
+        filled = {"masks": masks, "ids": ids, "group": group, "split": split, "class_names": names}
+        for key, filling in filled.items():
+            object.__setattr__(self, key, filling)
+        _check_streams(self)
+        _check_labels(self)
+
+    @property
+    def task(self) -> Literal["classification", "regression"]:
+        """Say whether the labels are classes or numbers."""
+        return "regression" if self.class_names is None else "classification"
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Name the streams there are, in the order text, audio, vision."""
+        known = [name for name in MODALITIES if name in self.inputs]
+        return (*known, *(name for name in self.inputs if name not in MODALITIES))
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Give the number of features D of each stream."""
+        return {name: int(np.prod(self.inputs[name].shape[2:])) for name in self.modalities}
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Give the number of steps T of each stream."""
+        return {name: self.inputs[name].shape[1] for name in self.modalities}
+
+    @property
+    def num_outputs(self) -> int:
+        """Count the classes, or the targets of a regression."""
+        return self.labels.shape[-1] if self.class_names is None else len(self.class_names)
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return one sample, without the batch axis."""
+        one = self.batch([range(len(self))[index]])
+        return Batch(
+            {name: value[0] for name, value in one.inputs.items()},
+            {name: value[0] for name, value in one.masks.items()},
+            one.labels[0],
+        )
+
+    def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> Batch:
+        """Gather samples as float32, with zeros where a step is not real."""
+        rows = torch.as_tensor(indices, dtype=torch.long)
+        masks = {name: self.masks[name][rows] for name in self.modalities}
+        inputs = {}
+        for name in self.modalities:
+            value = self.inputs[name][rows].float()
+            real = masks[name].reshape(*masks[name].shape, *[1] * (value.ndim - 2))
+            inputs[name] = value.masked_fill_(~real, 0.0)  # indexing made a copy
+        return Batch(inputs, masks, self.labels[rows])
+
+    def subset(self, which: Index) -> FeatureSet:
+        """Return the samples of a split ("train", "valid", "test"), a slice, a mask or indices.
+
+        Raises:
+            FeatureError: there is no such split, or nothing is left.
+        """
+        if isinstance(which, str):
+            rows = np.flatnonzero(self.split == which)
+            if len(rows) == 0:
+                raise FeatureError(
+                    f"{self.name} has no split '{which}'; it has {listed(np.unique(self.split))}."
+                )
+        elif isinstance(which, slice):
+            rows = np.arange(len(self))[which]
+        else:
+            rows = np.arange(len(self))[np.asarray(which)]
+        if len(rows) == 0:
+            raise FeatureError(
+                f"this choice leaves none of the {len(self)} samples of {self.name}."
+            )
+        index = torch.from_numpy(rows)
+        return replace(
+            self,
+            inputs={name: value[index] for name, value in self.inputs.items()},
+            masks={name: value[index] for name, value in self.masks.items()},
+            labels=self.labels[index],
+            split=self.split[rows],
+            group=self.group[rows],
+            ids=self.ids[rows],
+        )
+
+    def select(self, streams: Sequence[str]) -> FeatureSet:
+        """Return the same samples with only the named streams.
+
+        Raises:
+            FeatureError: a name that the set does not have.
+        """
+        for name in streams:
+            if name not in self.inputs:
+                raise FeatureError(
+                    f"{self.name} has no stream '{name}'; it has {listed(self.modalities)}."
+                )
+        return replace(
+            self,
+            inputs={name: self.inputs[name] for name in streams},
+            masks={name: self.masks[name] for name in streams},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a feature file; what stood there is replaced only when the new one is whole."""
+        arrays: dict[str, np.ndarray] = {}
+        for name in self.modalities:
+            arrays[name] = self.inputs[name].numpy()
+            if not bool(self.masks[name].all()):
+                arrays[f"{name}_mask"] = self.masks[name].numpy()
+        arrays |= {"labels": self.labels.numpy(), "split": self.split}
+        arrays |= {"group": self.group, "ids": self.ids}
+        if self.class_names is not None:
+            arrays["class_names"] = np.array(self.class_names)
+        if self.label_step is not None:
+            arrays["label_step"] = np.array(self.label_step, dtype=np.int64)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with open(part, "wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        os.replace(part, path)
+
+
+def _check_streams(features: FeatureSet) -> None:
+    """Refuse streams, masks and columns that do not fit together."""
+    count = len(features.labels)
+    if count == 0:
+        raise FeatureError("there are no samples in it.")
+    if not features.inputs:
+        raise FeatureError("there is no stream in it; expected one of text, audio, vision.")
+    for name, value in features.inputs.items():
+        shape = tuple(value.shape)
+        if value.ndim != 3 and not (name == "vision" and value.ndim == 5):
+            raise FeatureError(f"'{name}' has shape {shape}, expected (samples, steps, features).")
+        if shape[0] != count:
+            raise FeatureError(f"'{name}' has {shape[0]} samples but 'labels' has {count}.")
+        if 0 in shape:
+            raise FeatureError(f"'{name}' has shape {shape}, in which a size is zero.")
+        mask = features.masks[name]
+        if tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool:
+            raise FeatureError(
+                f"'{name}_mask' is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of "
+                f"{shape[:2]}."
+            )
+    for key in ("split", "group", "ids"):
+        if getattr(features, key).shape != (count,):
+            what = getattr(features, key).shape
+            raise FeatureError(f"'{key}' has shape {what} but there are {count} samples.")
+    strange = sorted(set(features.split.tolist()) - set(SPLITS))
+    if strange:
+        raise FeatureError(f"'split' holds {listed(strange)}, expected only {listed(SPLITS)}.")
+    if features.label_step is not None:
+        shortest = min(value.shape[1] for value in features.inputs.values())
+        if not 0 <= features.label_step < max(v.shape[1] for v in features.inputs.values()):
+            raise FeatureError(
+                f"'label_step' is {features.label_step} but the sequences have {shortest} steps."
+            )
+
+
+def _check_labels(features: FeatureSet) -> None:
+    """Refuse labels that are neither classes with names nor finite numbers."""
+    labels, names = features.labels, features.class_names
+    if names is None:
+        if not labels.is_floating_point() or labels.ndim not in (2, 3) or 0 in labels.shape:
+            raise FeatureError(
+                f"'labels' is {labels.dtype} of shape {tuple(labels.shape)}, expected float "
+                "(N, K) or (N, T, K), or int64 (N,) with class_names."
+            )
+        bad = (~torch.isfinite(labels.reshape(len(labels), -1))).any(1).nonzero()
+        if len(bad):
+            raise FeatureError(f"'labels' is not finite at sample {where(features, bad[0])}.")
+        return
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise FeatureError(
+            f"'labels' is {labels.dtype} of shape {tuple(labels.shape)} although there are "
+            "class_names, expected int64 of shape (N,)."
+        )
+    if len(set(names)) != len(names):
+        raise FeatureError(f"'class_names' names a class twice: {listed(names)}.")
+    bad = ((labels < 0) | (labels >= len(names))).nonzero()
+    if len(bad):
+        raise FeatureError(
+            f"sample {where(features, bad[0])} has the label {int(labels[bad[0]])} but there are "
+            f"{len(names)} class_names, so labels go from 0 to {len(names) - 1}."
+        )
+
+
+def where(features: FeatureSet, index: int | Tensor) -> str:
+    """Name a sample by its position and id."""
+    return f"{int(index)} (id {features.ids[int(index)]})"
+
+
+def listed(names: Sequence[str] | np.ndarray) -> str:
+    """Join names for a message, not more than fits a sentence."""
+    shown = ", ".join(str(name)[:40] for name in names[:12])
+    return shown + (", ..." if len(names) > 12 else "")
