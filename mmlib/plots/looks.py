@@ -1,0 +1,108 @@
+"""The one look of every figure of the course: a colour, a marker and a hatch for each modality.
+
+Colours come from Okabe and Ito's palette, which people with any colour vision can tell apart, and
+never carry a meaning alone: a marker, a hatch or a word always says the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one thing looks in every figure of the course."""
+
+    color: str
+    marker: str
+    hatch: str
+    linestyle: str
+
+
+#: The modalities, and what is made of several of them.
+LOOKS: dict[str, Look] = {
+    "text": Look("#0072B2", "s", "///", "--"),
+    "audio": Look("#E69F00", "o", "...", "-."),
+    "vision": Look("#009E73", "^", "xx", ":"),
+    "fusion": Look("#3D3D3D", "D", "", "-"),
+}
+OTHERS = (
+    Look("#CC79A7", "v", "\\\\\\", "-"),
+    Look("#56B4E9", "P", "++", "--"),
+    Look("#D55E00", "X", "oo", "-."),
+    Look("#8C8C8C", "p", "--", ":"),
+)
+CEILING = "#B00020"
+
+STYLE: dict[str, Any] = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("notebook", font_scale=0.9),
+    "font.family": ["DejaVu Sans"],  # comes with Matplotlib: the same letters on every machine
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.edgecolor": "#4D4D4D",
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+    "image.cmap": "magma",
+    "image.interpolation": "nearest",
+    "axes.prop_cycle": mpl.cycler(
+        color=[each.color for each in (*LOOKS.values(), *OTHERS)],
+        linestyle=[each.linestyle for each in (*LOOKS.values(), *OTHERS)],
+    ),
+}
+
+
+def apply_style() -> None:
+    """Make the figures that a notebook draws by hand look like the course's own."""
+    mpl.rcParams.update(STYLE)
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Let a function draw in the course's style, whatever the notebook has set."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def look(name: str, order: int = 0) -> Look:
+    """Return the look of a modality, of a combination such as "text+audio", or of the order-th other thing."""
+    if name in LOOKS:
+        return LOOKS[name]
+    if "+" in name:
+        return LOOKS["fusion"]
+    return OTHERS[order % len(OTHERS)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a figure in inches (100 pixels each) that pyplot does not keep, so that none is left open."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panel(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:
+    """Return `ax`, or the only panel of a new figure."""
+    return new_figure(width, height).subplots() if ax is None else ax
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Return a tensor, array or list as a NumPy array."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().float().cpu().numpy()
+    return np.asarray(values)
