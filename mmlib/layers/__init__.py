@@ -1,0 +1,32 @@
+"""The pieces that several papers share, one implementation each: torch and einops, nothing else.
+
+Every sequence is (batch, time, features); every mask is boolean, True where a step is real.
+"""
+
+from mmlib.layers.attention import MultiHeadAttention, scaled_dot_product_attention
+from mmlib.layers.conv import MaskedBatchNorm, TemporalConv
+from mmlib.layers.pooling import first_real, last_real, masked_max, masked_mean, pool
+from mmlib.layers.transformer import (
+    CrossModalTransformer,
+    SinusoidalPositions,
+    TransformerBlock,
+    feed_forward,
+    sinusoidal_codes,
+)
+
+__all__ = [
+    "CrossModalTransformer",
+    "MaskedBatchNorm",
+    "MultiHeadAttention",
+    "SinusoidalPositions",
+    "TemporalConv",
+    "TransformerBlock",
+    "feed_forward",
+    "first_real",
+    "last_real",
+    "masked_max",
+    "masked_mean",
+    "pool",
+    "scaled_dot_product_attention",
+    "sinusoidal_codes",
+]

@@ -1,0 +1,79 @@
+"""Pooling: one vector from a sequence, counting real steps only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Pooling = Literal["mean", "max", "first", "last"]
+
+
+def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Average the real steps; see :func:`pool` for shapes."""
+    mask = _full(x) if mask is None else mask
+    real = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return real.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(x.dtype)
+
+
+def masked_max(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Take the largest value of each feature over the real steps; see :func:`pool` for shapes."""
+    mask = _full(x) if mask is None else mask
+    lowest = torch.finfo(x.dtype).min
+    largest = x.masked_fill(~mask.unsqueeze(-1), lowest).amax(1)
+    return largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
+
+
+def first_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Take the first real step; see :func:`pool` for shapes."""
+    mask = _full(x) if mask is None else mask
+    # On a row of equal numbers argmax gives the first, which is what makes this the first True.
+    return _step(x, mask, mask.byte().argmax(1))
+
+
+def last_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Take the last real step; see :func:`pool` for shapes."""
+    mask = _full(x) if mask is None else mask
+    return _step(x, mask, x.shape[1] - 1 - mask.flip(1).byte().argmax(1))
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+    "mean": masked_mean,
+    "max": masked_max,
+    "first": first_real,
+    "last": last_real,
+}
+
+
+def pool(x: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> Tensor:
+    """Make one vector of each sequence; a row with nothing real gives zeros.
+
+    Shape:
+        - x: (B, T, D); mask: (B, T) bool, True where a step is real
+        - returns: (B, D)
+
+    Choices:
+        E-13: the papers leave the pooling after attention open; the mean is the default.
+
+    Raises:
+        ValueError: an unknown ``how``, or a mask that does not have the shape (B, T).
+    """
+    if how not in POOLINGS:
+        raise ValueError(f"how={how!r} is unknown; expected one of {', '.join(POOLINGS)}.")
+    if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
+        raise ValueError(
+            f"The mask has shape {tuple(mask.shape)} and dtype {mask.dtype}; expected "
+            f"{tuple(x.shape[:2])} and torch.bool, True where a step is real."
+        )
+    return POOLINGS[how](x, mask)
+
+
+def _full(x: Tensor) -> Tensor:
+    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+
+
+def _step(x: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    chosen = x.take_along_dim(index[:, None, None], dim=1).squeeze(1)
+    return chosen.masked_fill(~mask.any(1, keepdim=True), 0.0)
