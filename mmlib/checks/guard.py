@@ -1,0 +1,156 @@
+"""What keeps an answer honest: it may not call the reference, and it may not shift the random draws."""
+
+import contextlib
+import functools
+import inspect
+import random
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+INSTALLED = ("site-packages", "dist-packages")
+GENERATED = ("<frozen", "<string>", "<__array_function__")
+PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
+STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"] + "/"
+
+
+def unwrapped(solution: Any) -> Any:
+    """The function under partials, decorators and bound methods."""
+    while True:
+        if isinstance(solution, functools.partial):
+            solution = solution.func
+        elif inspect.ismethod(solution):
+            solution = solution.__func__
+        elif hasattr(solution, "__wrapped__"):
+            solution = solution.__wrapped__
+        else:
+            return solution
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_library(filename: str) -> bool:
+    if filename.startswith(GENERATED):
+        return True
+    if any(part in filename for part in INSTALLED):
+        return True
+    resolved = filename if filename.startswith("<") else str(Path(filename).resolve())
+    return resolved.startswith((PACKAGE, STANDARD_LIBRARY))
+
+
+def is_course_code(code: CodeType, checking: Callable[..., Any]) -> bool:
+    """Whether code belongs to the check, this library or an installed one, not to the learner."""
+    return code.co_filename == checking.__code__.co_filename or _is_library(code.co_filename)
+
+
+class Guard:
+    """While entered, records each call of a forbidden function that comes from a learner's code.
+
+    The checking function itself may call the reference, and so may the library below it; a call
+    counts only if a frame of the learner stands between it and the checking function. It looks
+    with `sys.setprofile` and puts back the profiler that was there.
+    """
+
+    def __init__(
+        self, reference: Any, forbidden: Iterable[Any], checking: Callable[..., Any]
+    ) -> None:
+        """Collect the code objects and C functions that the answer may not call."""
+        self.seen: list[str] = []
+        self._checking = checking
+        self._classes: list[type] = []
+        self._codes: dict[CodeType, str] = {}
+        self._builtins: dict[str, str] = {}
+        for target in (reference, *forbidden):
+            name = "the reference" if target is reference else _name(target)
+            self._add(unwrapped(target), name)
+
+    def _add(self, target: Any, name: str) -> None:
+        if inspect.isclass(target):
+            self._classes.append(target)
+            for member in vars(target).values():
+                if inspect.isfunction(member):
+                    self._codes[member.__code__] = name
+        elif hasattr(target, "__code__"):
+            self._codes[target.__code__] = name
+        elif callable(target) and hasattr(target, "__qualname__"):
+            self._builtins[_qualified(target)] = name
+
+    def refuse(self, solution: Any) -> None:
+        """Record an answer that is itself the reference or a forbidden function or class."""
+        bare = unwrapped(solution)
+        if inspect.isclass(bare):
+            self.seen += [kind.__qualname__ for kind in bare.__mro__ if kind in self._classes]
+        elif isinstance(bare, tuple(self._classes)):
+            self.seen.append(type(bare).__qualname__)
+        elif getattr(bare, "__code__", None) in self._codes:
+            self.seen.append(self._codes[bare.__code__])
+        elif _qualified(bare) in self._builtins:
+            self.seen.append(self._builtins[_qualified(bare)])
+
+    def __enter__(self) -> Self:
+        """Start looking."""
+        self._previous = sys.getprofile()
+        sys.setprofile(self._look)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop looking."""
+        sys.setprofile(self._previous)
+
+    def _look(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            name = self._codes.get(frame.f_code)
+            caller = frame.f_back
+        elif event == "c_call":
+            name = self._builtins.get(_qualified(argument))
+            caller = frame
+        else:
+            return
+        if name is not None and self._is_learners(caller):
+            self.seen.append(name)
+
+    def _is_learners(self, frame: FrameType | None) -> bool:
+        home = self._checking.__code__.co_filename
+        while frame is not None and frame.f_code.co_filename != home:
+            if not _is_library(frame.f_code.co_filename):
+                return True
+            frame = frame.f_back
+        return False
+
+
+def _qualified(target: Any) -> str:
+    """A C function's name, the same for a tensor's method and the descriptor behind it."""
+    name = getattr(target, "__qualname__", None) or ""
+    return name.replace("TensorBase.", "Tensor.") if isinstance(name, str) else ""
+
+
+def _name(target: Any) -> str:
+    name = _qualified(target).replace("_VariableFunctionsClass.", "")
+    module = getattr(target, "__module__", None)
+    return f"{module}.{name}" if module and not module.startswith("torch._C") else name
+
+
+@contextlib.contextmanager
+def same_random_draws(seed: int = 0) -> Iterator[None]:
+    """Seed every global generator inside, and put them back as they were afterwards."""
+    python, legacy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
