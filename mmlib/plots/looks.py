@@ -13,8 +13,10 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +47,7 @@ OTHERS = (
 )
 CEILING = "#B00020"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     **sns.axes_style("ticks"),
     **sns.plotting_context("notebook", font_scale=0.9),
     "font.family": ["DejaVu Sans"],  # comes with Matplotlib: the same letters on every machine
@@ -59,7 +61,7 @@ STYLE: dict[str, Any] = {
     "hatch.linewidth": 0.6,
     "image.cmap": "magma",
     "image.interpolation": "nearest",
-    "axes.prop_cycle": mpl.cycler(
+    "axes.prop_cycle": cycler(
         color=[each.color for each in (*LOOKS.values(), *OTHERS)],
         linestyle=[each.linestyle for each in (*LOOKS.values(), *OTHERS)],
     ),
@@ -91,9 +93,11 @@ def look(name: str, order: int = 0) -> Look:
     return OTHERS[order % len(OTHERS)]
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return a figure in inches (100 pixels each) that pyplot does not keep, so that none is left open."""
-    return Figure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:
+    """Return a figure in inches (100 pixels each) that pyplot does not keep and so cannot leave open."""
+    pad, space = (0.01, 0.0) if tight else (0.04, 0.02)
+    engine = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, wspace=space, hspace=space)
+    return Figure(figsize=(width, height), layout=engine)
 
 
 def panel(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:

@@ -121,6 +121,6 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         file.write(png_bytes(figure))
 
 
-def picture_size(png: bytes) -> tuple[int, int]:
-    """Return the width and height of a PNG in pixels."""
-    return Image.open(io.BytesIO(png)).size
+def pixels(png: bytes) -> np.ndarray:
+    """Return the pixels `(H, W, 3)` uint8 of a picture."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -1,7 +1,7 @@
 """The theatre on the page: the company, one clip as a film strip, and one clip to watch and hear."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,9 +31,8 @@ def gallery(
     rows = torch.tensor(actors).repeat_interleave(len(emotions))
     units = torch.tensor(FACE)[[EMOTIONS.index(name) for name in emotions]]
     faces = draw_faces(units.repeat(len(actors), 1), rows, size=size)
-    figure = new_figure(len(emotions) * 1.1, len(actors) * 1.1 + 0.3)
+    figure = new_figure(len(emotions) * 1.1, len(actors) * 1.1 + 0.3, tight=True)
     panels = figure.subplots(len(actors), len(emotions), squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
     for ax, face in zip(panels.flat, faces, strict=True):
         ax.imshow(face.permute(1, 2, 0).cpu().numpy(), interpolation="lanczos")
         ax.set(xticks=[], yticks=[])
@@ -55,11 +54,12 @@ def filmstrip(clips: "Clips", index: int, *, frames: int = 8) -> Figure:
     shown = {name: names[int(each[index])] for name, each in clips.displays.items()}
     steps = np.linspace(0, clips.frames.shape[1] - 1, frames).round().astype(int)
     figure = new_figure(9.0, 4.3)
-    film, sound, mel = figure.subfigures(3, 1, height_ratios=(1.6, 0.75, 1.15), hspace=0.0)
+    strips: Any = figure.subfigures(3, 1, height_ratios=(1.6, 0.75, 1.15))
+    film, sound, mel = strips
     figure.suptitle(
         f"“{clips.sentences[index]}”", x=0.01, ha="left", fontsize=13, fontstyle="italic"
     )
-    for ax, step in zip(film.subplots(1, frames), steps, strict=True):
+    for ax, step in zip(film.subplots(1, frames, squeeze=False)[0], steps, strict=True):
         picture = as_array(clips.frames[index, step].permute(1, 2, 0)).astype(np.uint8)
         ax.imshow(picture, interpolation="lanczos")
         ax.set_axis_off()

@@ -1,0 +1,174 @@
+"""Sliders over a drawing function, and the still picture that says the same without a kernel.
+
+A lesson writes one function, `draw(**values) -> (figure, alt)`. `explore` puts controls above it,
+`snapshot` draws it at a few settings side by side: one function, so the two can never disagree.
+"""
+
+import asyncio
+import html
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ipywidgets
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mmlib.plots.page import (
+    DPI,
+    audio_html,
+    image_html,
+    is_static,
+    picture_bundle,
+    pixels,
+    png_bytes,
+    show_figure,
+)
+
+DELAY = 0.05  # seconds in which further changes join the one picture that is due
+
+
+class Scene(NamedTuple):
+    """What a drawing function gives back: a figure, its alt text, and perhaps a sound."""
+
+    figure: Figure
+    alt: str
+    sound: torch.Tensor | None = None
+    sample_rate: int = 16000
+
+
+Draw = Callable[..., Scene | tuple[Figure, str]]
+
+
+class Explorer(ipywidgets.VBox):
+    """Controls above a picture that follows them.
+
+    Changes that arrive faster than pictures can be drawn are joined: one picture is due at a time, and
+    it shows the latest values. A drawing function that fails shows its message in place of the picture.
+    """
+
+    def __init__(self, draw: Draw, controls: Mapping[str, ipywidgets.Widget]) -> None:
+        """Build the controls' row and draw the first picture."""
+        self.draw = draw
+        self.controls = dict(controls)
+        self.output = ipywidgets.HTML()
+        self.alt = ""
+        self._due: asyncio.TimerHandle | None = None
+        for control in self.controls.values():
+            control.observe(self._changed, names="value")
+        row = ipywidgets.HBox(
+            list(self.controls.values()), layout=ipywidgets.Layout(flex_flow="row wrap")
+        )
+        super().__init__([row, self.output])
+        self.refresh()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of every control, by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def _changed(self, _: object) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel is listening: a script, or a test
+            self.refresh()
+            return
+        if self._due is None:
+            self._due = loop.call_later(DELAY, self.refresh)
+
+    def refresh(self) -> None:
+        """Draw the picture at the present values."""
+        self._due = None
+        try:
+            scene = Scene(*self.draw(**self.values))
+        except Exception as error:  # noqa: BLE001  a callback's traceback would go to a log, unseen
+            message = html.escape(f"{type(error).__name__}: {error}")
+            self.alt = ""
+            self.output.value = f'<pre role="alert">The drawing function failed.\n{message}</pre>'
+            return
+        png = png_bytes(scene.figure)
+        plt.close(scene.figure)
+        self.alt = scene.alt
+        body = image_html(png, scene.alt)
+        if scene.sound is not None:
+            body += "<br>" + audio_html(scene.sound, scene.sample_rate, "Listen to this setting")
+        self.output.value = f'<div aria-live="polite">{body}</div>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if not is_static():
+            return super()._repr_mimebundle_(**kwargs)
+        scene = Scene(*self.draw(**self.values))
+        png = png_bytes(scene.figure)
+        plt.close(scene.figure)
+        return picture_bundle(png, f"{scene.alt} (Run this cell to move the controls.)")
+
+
+def explore(draw: Draw, **controls: Any) -> Explorer:
+    """Return controls above the picture that `draw` makes of their values.
+
+    Args:
+        draw: called with one value for each control; returns a figure and its alt text, or a `Scene`.
+        controls: name -> a widget, or ipywidgets' short forms: `(low, high, step)` for a slider, a
+            list for a choice, True or False for a box to tick.
+
+    Raises:
+        ValueError: if a control is neither a widget nor a short form.
+    """
+    made = {}
+    for name, control in controls.items():
+        if isinstance(control, list):
+            control = ipywidgets.Dropdown(options=control)
+        elif not isinstance(control, ipywidgets.Widget):
+            control = ipywidgets.interactive.widget_from_abbrev(control)
+        if control is None:
+            raise ValueError(
+                f"the control {name!r} is {controls[name]!r}; give a widget, (low, high, step), "
+                "a list of choices, True or False"
+            )
+        if not control.description:
+            control.description = name.replace("_", " ")
+        control.style.description_width = "initial"
+        made[name] = control
+    return Explorer(draw, made)
+
+
+def small_multiples(
+    draw: Draw, settings: Sequence[Mapping[str, Any]], *, columns: int | None = None
+) -> Scene:
+    """Draw one picture for each setting, side by side as far as a page is wide, into one figure."""
+    if not settings:
+        raise ValueError("small_multiples needs at least one setting, for example [{'lag': 0}]")
+    tiles, alts = [], []
+    for values in settings:
+        scene = Scene(*draw(**values))
+        tiles.append(pixels(png_bytes(scene.figure)))
+        alts.append(scene.alt)
+        plt.close(scene.figure)
+    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    columns = columns or max(1, min(len(tiles), 1000 // width))
+    rows = -(-len(tiles) // columns)
+    sheet = Figure(figsize=(columns * width / DPI, rows * height / DPI), dpi=DPI)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        below = (rows - row) * height - tile.shape[0]
+        sheet.figimage(tile, xo=column * width, yo=below, origin="upper")
+    return Scene(sheet, " ".join(alts))
+
+
+def snapshot(
+    draw: Draw,
+    settings: Sequence[Mapping[str, Any]],
+    *,
+    alt: str | None = None,
+    columns: int | None = None,
+) -> None:
+    """Display the still twin of an explorer: the same drawing at a few settings.
+
+    Args:
+        draw: the function that `explore` was given.
+        settings: the values of every control, once for each picture.
+        alt: what the pictures show together; without it, their own alt texts one after the other.
+        columns: pictures in a row; by default as many as fit on a page.
+    """
+    scene = small_multiples(draw, settings, columns=columns)
+    show_figure(scene.figure, alt=alt or scene.alt)
