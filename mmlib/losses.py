@@ -1,0 +1,91 @@
+"""Losses, and what a system that is trained in its own way tells the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+class Phase(NamedTuple):
+    """One step that a system wants taken for every batch: which parameters reduce which loss.
+
+    A system without an opinion is trained in one phase over all its parameters. One that is (an
+    adversarial autoencoder, say) defines `phases() -> list[Phase]`; for each batch the phases are
+    taken in order, each with a fresh forward pass and an optimiser of its own.
+
+    Attributes:
+        name: a column of the history, `loss_<name>`.
+        parameters: what this phase may change; the rest stays as it is.
+        loss: `loss(output, batch)`, the mean over the batch's samples.
+        learning_rate: a factor on the learning rate of `fit`.
+    """
+
+    name: str
+    parameters: Iterable[Parameter]
+    loss: Loss
+    learning_rate: float = 1.0
+
+
+def concordance_loss(
+    prediction: Tensor,
+    target: Tensor,
+    mask: Tensor | None = None,
+    *,
+    per_target: bool = False,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Compute 1 - Lin's concordance correlation coefficient.
+
+    The coefficient belongs to a set of elements, not to one element: a batch of one sample has
+    nothing to agree about, and the loss is 1 there with a gradient that is finite.
+
+    Shape:
+        prediction, target: the same, any; mask: the same or without the last axes, True = keep.
+        returns: a scalar, in float32 or better.
+
+    Args:
+        prediction: what the model says.
+        target: what is true.
+        mask: what to keep; None keeps all.
+        per_target: one coefficient for each entry of the last axis, averaged, instead of one over
+            all elements.
+        eps: added to the denominator, so that constants have a loss and a gradient.
+
+    Choices:
+        J-03, J-04: the covariance form with population statistics.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"prediction has shape {tuple(prediction.shape)} but target {tuple(target.shape)}."
+        )
+    dtype = torch.promote_types(torch.promote_types(prediction.dtype, target.dtype), torch.float32)
+    x, y = prediction.to(dtype), target.to(dtype)
+    keep = torch.ones_like(x, dtype=torch.bool)
+    if mask is not None:
+        if mask.dtype != torch.bool or mask.shape != x.shape[: mask.ndim]:
+            raise ValueError(
+                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of the "
+                f"first axes of {tuple(x.shape)}."
+            )
+        keep = keep & mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim))
+    axes = tuple(range(x.ndim - 1)) if per_target and x.ndim > 1 else tuple(range(x.ndim))
+    count = keep.sum(axes, keepdim=True).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:  # `where` and not a product: a dropped NaN stays out
+        return torch.where(keep, values, 0.0).sum(axes, keepdim=True) / count
+
+    x, y = torch.where(keep, x, 0.0), torch.where(keep, y, 0.0)
+    mean_x, mean_y = mean(x), mean(y)
+    dx, dy = x - mean_x, y - mean_y
+    apart = (mean_x - mean_y) ** 2
+    coefficient = 2 * mean(dx * dy) / (mean(dx**2) + mean(dy**2) + apart + eps)
+    return 1 - coefficient.mean()
