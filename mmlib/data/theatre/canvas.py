@@ -1,0 +1,124 @@
+"""A canvas on which many portraits are painted at once, layer over layer.
+
+A layer is a shape given by its signed distance (negative inside), softened over one pixel and
+filled with one colour: the painter's algorithm. `face_parts` holds the layers, `faces` their order.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: The head's middle lies this far below the canvas's, and it tilts around a point this far below.
+HEAD_SHIFT, NECK = 0.08, 0.75
+
+Colour = Tensor | tuple[float, float, float]
+
+
+def _pixels(least: float, most: float, size: int) -> slice:
+    """The pixels between two canvas coordinates, one to spare on each side."""
+    first, last = (least + 1) / 2 * size - 1, (most + 1) / 2 * size + 1
+    return slice(min(max(math.floor(first), 0), size - 1), max(min(math.ceil(last), size), 1))
+
+
+@dataclass
+class Canvas:
+    """Some portraits being painted, or a window on them.
+
+    `u` and `v` are the head's coordinates, to the right and down: (0, 0) is the middle of the head,
+    1 is half a canvas, and they tilt with the head. Units and traits are shaped to go with them.
+
+    *Shape*: `image` (B, 3, h, w); `u`, `v` (B, h, w); `units` and `traits` (B, 1, 1) each, colours
+    among the traits (B, 3, 1, 1).
+    """
+
+    image: Tensor
+    u: Tensor
+    v: Tensor
+    pixel: float
+    units: dict[str, Tensor]
+    traits: dict[str, Tensor]
+    lean: float = 0.0
+
+    @classmethod
+    def of(cls, image: Tensor, units: dict[str, Tensor], traits: dict[str, Tensor]) -> "Canvas":
+        """Lay head coordinates over square images (B, 3, S, S), tilted by the unit `tilt`."""
+        size = image.shape[-1]
+        axis = (torch.arange(size, device=image.device) + 0.5) * (2 / size) - 1
+        x, y = axis[None, None, :], axis[None, :, None] - (HEAD_SHIFT + NECK)
+        cosine, sine = units["tilt"].cos(), units["tilt"].sin()
+        u, v = cosine * x + sine * y, cosine * y - sine * x + NECK
+        lean = float(units["tilt"].abs().max())
+        return cls(image, u, v, 2 / size, units, traits, lean)
+
+    def window(self, left: float, top: float, right: float, bottom: float) -> "Canvas":
+        """The pixels that a rectangle of head coordinates covers at every tilt of this chunk.
+
+        The window shares the canvas's memory: painting in it paints the canvas.
+        """
+        size = round(2 / self.pixel)
+        cosine, sine = math.cos(self.lean), math.sin(self.lean)
+        xs, ys = [left, right], [top, bottom]
+        for u in (left, right):
+            for v in (top - NECK, bottom - NECK):
+                xs += [cosine * u - sine * v, cosine * u + sine * v]
+                ys += [cosine * v + sine * u + NECK, cosine * v - sine * u + NECK]
+        columns = _pixels(min(xs), max(xs), size)
+        rows = _pixels(min(ys) + HEAD_SHIFT, max(ys) + HEAD_SHIFT, size)
+        return Canvas(
+            self.image[:, :, rows, columns],
+            self.u[:, rows, columns],
+            self.v[:, rows, columns],
+            self.pixel,
+            self.units,
+            self.traits,
+            self.lean,
+        )
+
+    @contextlib.contextmanager
+    def only(self, chosen: Tensor) -> Iterator["Canvas | None"]:
+        """The portraits where `chosen` (B, 1, 1) holds, or None where nobody is chosen.
+
+        A prop is worn by few; this spares the others the work. They are painted on a copy, which is
+        put back at the end.
+        """
+        index = chosen.flatten().nonzero().flatten()
+        if len(index) == 0:
+            yield None
+            return
+        part = Canvas(
+            self.image[index],
+            self.u[index],
+            self.v[index],
+            self.pixel,
+            {name: value[index] for name, value in self.units.items()},
+            {name: value[index] for name, value in self.traits.items()},
+            self.lean,
+        )
+        yield part
+        self.image[index] = part.image
+
+    def cover(self, distance: Tensor) -> Tensor:
+        """How much of each pixel lies inside a shape, from its signed distance."""
+        return (0.5 - distance / self.pixel).clamp_(0, 1)
+
+    def paint(self, cover: Tensor, colour: Colour) -> None:
+        """Lay a colour over the image where `cover` (B, h, w) says, in place."""
+        if isinstance(colour, tuple):
+            colour = self.image.new_tensor(colour)[:, None, None]
+        self.image.lerp_(colour, cover[:, None])  # (B, 3, h, w), (B, 3, 1, 1), (B, 1, h, w)
+
+    def fill(self, distance: Tensor, colour: Colour, opacity: Tensor | None = None) -> None:
+        """Fill a shape given by its signed distance, see-through where `opacity` is below one."""
+        cover = self.cover(distance)
+        self.paint(cover if opacity is None else cover * opacity, colour)
+
+
+def ellipse(u: Tensor, v: Tensor, width: Tensor | float, height: Tensor | float) -> Tensor:
+    """The signed distance to an ellipse round (0, 0), exact in the axes' directions of a circle."""
+    reach = torch.hypot(u / width, v / height)
+    small = min(width, height) if isinstance(width, float) and isinstance(height, float) else width
+    return (reach - 1) * small
