@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -30,6 +31,21 @@ class Phase(NamedTuple):
     parameters: Iterable[Parameter]
     loss: Loss
     learning_rate: float = 1.0
+
+
+def default_loss(output: Any, batch: Any) -> Tensor:
+    """Take cross-entropy for classes, and 1 - concordance for numbers, averaged over the targets.
+
+    The concordance is that of the batch, so a batch should be large enough to vary. A tenth of the
+    mean squared error gives a direction where the concordance has none yet.
+    """
+    if not batch.labels.is_floating_point():
+        return F.cross_entropy(output[0].float(), batch.labels)
+    prediction, mask = output[0].float(), batch.label_mask
+    keep = torch.ones_like(prediction[..., 0], dtype=torch.bool) if mask is None else mask
+    error = torch.where(keep[..., None], (prediction - batch.labels) ** 2, 0.0).sum()
+    error = error / (keep.sum().clamp(min=1) * prediction.shape[-1])
+    return concordance_loss(prediction, batch.labels, mask, per_target=True) + 0.1 * error
 
 
 def concordance_loss(

@@ -1,7 +1,8 @@
 """Data: batches, feature sets and their file, and the theatre (`from mmlib.data import theatre`)."""
 
-from .batch import MODALITIES, Batch
-from .features import SPLITS, FeatureError, FeatureSet, load_features, save_features
+from mmlib.data.batch import MODALITIES, Batch
+from mmlib.data.features import SPLITS, FeatureError, FeatureSet, load_features, save_features
+from mmlib.data.standardise import Standardised
 
 __all__ = [
     "MODALITIES",
@@ -9,6 +10,7 @@ __all__ = [
     "Batch",
     "FeatureError",
     "FeatureSet",
+    "Standardised",
     "load_features",
     "save_features",
 ]

@@ -42,3 +42,15 @@ class Batch(NamedTuple):
             {name: move(value) for name, value in self.masks.items()},
             move(self.labels),
         )
+
+    @property
+    def label_mask(self) -> Tensor | None:
+        """Say which steps of `(B, T, K)` labels are real; None where a label is a sample's.
+
+        A step counts where any stream with as many steps is real.
+        """
+        if self.labels.ndim != 3:
+            return None
+        steps = self.labels.shape[1]
+        aligned = [mask for mask in self.masks.values() if mask.shape[1] == steps]
+        return torch.stack(aligned).any(0) if aligned else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .batch import MODALITIES, Batch
+from mmlib.data.batch import MODALITIES, Batch
 
 SPLITS = ("train", "valid", "test")
 Index = str | slice | Sequence[int] | np.ndarray | Tensor
@@ -170,6 +171,17 @@ class FeatureSet(Dataset):
             inputs={name: self.inputs[name] for name in streams},
             masks={name: self.masks[name] for name in streams},
         )
+
+    def fingerprint(self) -> str:
+        """Digest what a training depends on: a run can say which data it was made from."""
+        digest = hashlib.blake2b(digest_size=8)
+        for name in self.modalities:
+            digest.update(f"{name}{tuple(self.inputs[name].shape)}".encode())
+            digest.update(self.inputs[name].contiguous().numpy().data)
+            digest.update(self.masks[name].contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
+        digest.update("\n".join([*self.ids, *self.split]).encode())
+        return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write a feature file; what stood there is replaced only when the new one is whole."""

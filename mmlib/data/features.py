@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batch import MODALITIES
-from .feature_set import SPLITS, FeatureError, FeatureSet, listed, where
-from .npz import read_arrays
+from mmlib.data.batch import MODALITIES
+from mmlib.data.feature_set import SPLITS, FeatureError, FeatureSet, listed, where
+from mmlib.data.npz import read_arrays
 
 __all__ = ["SPLITS", "FeatureError", "FeatureSet", "load_features", "save_features"]
 

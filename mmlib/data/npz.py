@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from .feature_set import FeatureError
+from mmlib.data.feature_set import FeatureError
 
 # An honest archive may hold many zeros; beyond this size, a file must weigh something itself.
 _FREE_BYTES = 256 * 2**20

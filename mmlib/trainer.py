@@ -1,0 +1,287 @@
+"""The parts of `mmlib.training.fit`: one epoch, its checkpoint, and the way back from it."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from mmlib import checkpoints
+from mmlib.data.batch import Batch
+from mmlib.data.feature_set import FeatureSet
+from mmlib.evaluating import predict, score
+from mmlib.losses import Loss, Phase, default_loss
+from mmlib.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
+
+LAST, BEST, HISTORY = "last.safetensors", "best.safetensors", "history.csv"
+_STEPS_BETWEEN_LOOKS = 50  # reading the loss makes the device wait, so the bar looks rarely
+_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class TrainingError(ValueError):
+    """A training that cannot start or go on; the message is one sentence."""
+
+
+class Trainer:
+    """A model on its device with its optimisers, ready for epochs."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_set: FeatureSet,
+        valid_set: FeatureSet | None,
+        settings: dict[str, Any],
+        loss: Loss | None,
+        device: str,
+        precision: str,
+    ) -> None:
+        """Place the model and make one optimiser for each phase."""
+        self.train_set, self.valid_set, self.settings = train_set, valid_set, settings
+        several = hasattr(model, "phases")
+        self.accelerator = _accelerator(device, precision, several)
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.is_main = self.accelerator.is_main_process
+        model.to(self.accelerator.device)
+        if several:
+            self.phases = list(model.phases())  # type: ignore[operator]
+        else:
+            chosen = loss or getattr(model, "loss", None) or default_loss
+            self.phases = [Phase("", list(model.parameters()), chosen)]
+        made = [self._optimizer(phase) for phase in self.phases]
+        self.model, *self.optimizers = self.accelerator.prepare(model, *made)
+        self.steps_per_epoch = math.ceil(len(train_set) / settings["batch_size"])
+        self._best: dict[str, Tensor] = {}
+
+    @property
+    def plain(self) -> nn.Module:
+        """The model without what makes it run in several processes."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def epoch(self, index: int, bar: Any) -> dict[str, float]:
+        """Train one epoch, validate, and return the row of the history."""
+        began, count = time.perf_counter(), len(self.train_set)
+        seed, device = self.settings["seed"], self.accelerator.device
+        # The same state on every process and after every interruption.
+        torch.manual_seed(seed * 1_000_003 + index)
+        totals = torch.zeros(len(self.phases) + 1, device=device)
+        self.model.train()
+        batches = epoch_batches(count, self.settings["batch_size"], seed, index)
+        for step, rows in enumerate(batches):
+            rate = self._learning_rate(index * len(batches) + step)
+            seen = torch.stack([self._step(i, rows, rate, totals) for i in range(len(self.phases))])
+            totals[:-1] += seen * len(rows)
+            bar.update(1)
+            if not bar.disable and (step + 1) % _STEPS_BETWEEN_LOOKS == 0:
+                bar.set_postfix(loss=f"{float(seen[-1]) * self.world:.3f}")
+        means = (self.accelerator.reduce(totals, "sum") / count).tolist()
+        row: dict[str, float] = {"epoch": index + 1, "train_loss": sum(means[:-1])}
+        if len(self.phases) > 1:
+            names = [f"loss_{phase.name}" for phase in self.phases]
+            row |= dict(zip(names, means[:-1], strict=True))
+        if self.train_set.class_names is not None:
+            row["train_accuracy"] = means[-1]
+        if not math.isfinite(row["train_loss"]):
+            raise TrainingError(
+                f"the loss became {row['train_loss']} in epoch {index + 1}; lower the learning "
+                f"rate (it is {self.settings['learning_rate']:g}), clip the gradient, or look for "
+                "wild values in the inputs. Checkpoints of earlier epochs are kept."
+            )
+        if self.valid_set is not None:
+            row |= self._validate(self.valid_set)
+        row |= {"learning_rate": rate, "seconds": time.perf_counter() - began}
+        return row
+
+    def keep(self, history: list[dict[str, float]], best: bool, folder: Path | None) -> None:
+        """Keep the best weights, and all that the next epoch needs."""
+        weights = self.plain.state_dict()
+        if folder is None:
+            if best:
+                self._best = {name: value.detach().clone() for name, value in weights.items()}
+            return
+        if self.is_main:
+            about = {"settings": self.settings, "history": history}
+            if best:
+                checkpoints.save_tensors(folder / BEST, weights, about)
+            everything = {f"model.{name}": value for name, value in weights.items()}
+            for index, optimizer in enumerate(self.optimizers):
+                everything |= checkpoints.optimizer_tensors(f"optimizer{index}", optimizer)
+            scaler = self.accelerator.scaler
+            about["scaler"] = scaler.state_dict() if scaler is not None else {}
+            checkpoints.save_tensors(folder / LAST, everything, about)
+            table = pd.DataFrame(history)
+            checkpoints.replace_file(folder / HISTORY, lambda part: table.to_csv(part, index=False))
+        self.accelerator.wait_for_everyone()
+
+    def load(self, folder: Path) -> list[dict[str, float]]:
+        """Put everything back to where `keep` left it, and return the history so far."""
+        tensors, about = checkpoints.load_tensors(folder / LAST)
+        for name, value in self.settings.items():
+            if about["settings"].get(name) != value:
+                raise TrainingError(
+                    f"the run in {folder} was started with {name}={about['settings'].get(name)}, "
+                    f"not {value}; resume it with the same settings, or choose another folder."
+                )
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in tensors.items()
+            if name.startswith("model.")
+        }
+        checkpoints.load_weights(self.plain, weights, folder / LAST)
+        for index, optimizer in enumerate(self.optimizers):
+            checkpoints.load_optimizer(f"optimizer{index}", optimizer, tensors)
+        if self.accelerator.scaler is not None and about["scaler"]:
+            self.accelerator.scaler.load_state_dict(about["scaler"])
+        if self.is_main:  # a kill between two files leaves the table one epoch behind
+            table = pd.DataFrame(about["history"])
+            checkpoints.replace_file(folder / HISTORY, lambda part: table.to_csv(part, index=False))
+        return about["history"]
+
+    def restore(self, folder: Path | None) -> None:
+        """Give the model the weights of its best epoch."""
+        if folder is not None:
+            self._best, _ = checkpoints.load_tensors(folder / BEST)
+        self.plain.load_state_dict(self._best)
+
+    def release(self) -> None:
+        """Give the model back as it was called before, without the wrapper of mixed precision."""
+        self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+
+    def _step(self, index: int, rows: Any, rate: float, totals: Tensor) -> Tensor:
+        """Take one step of one phase; returns this process's part of the batch's mean loss."""
+        phase, optimizer = self.phases[index], self.optimizers[index]
+        self.model.zero_grad(set_to_none=True)
+        seen = torch.zeros((), device=self.accelerator.device)
+        parts = shares(rows, self.settings["accumulate"], self.rank, self.world)
+        for number, share in enumerate(parts):
+            batch = self.train_set.batch(share.samples).to(self.accelerator.device)
+            alone = self.world == 1
+            last = number == len(parts) - 1
+            quiet: AbstractContextManager = (
+                nullcontext() if alone or last else self.accelerator.no_sync(self.model)
+            )
+            with quiet, nullcontext() if alone else DrawAsOne(share):
+                with self.accelerator.autocast():
+                    output = self.model(**batch.inputs, masks=batch.masks)
+                    self._check_output(output, batch)
+                    value, weight, pull = self._loss(phase.loss, output, batch, share, len(rows))
+                self.accelerator.backward(value * pull)
+            seen += value.detach() * weight
+            if index == len(self.phases) - 1 and not batch.labels.is_floating_point():
+                right = (output[0].detach().argmax(1) == batch.labels).sum()
+                totals[-1] += right * bool(share.counts[self.rank])
+        if self.settings["clip_norm"] is not None:
+            self.accelerator.clip_grad_norm_(phase.parameters, self.settings["clip_norm"])
+        for group in optimizer.param_groups:
+            group["lr"] = rate * phase.learning_rate
+        optimizer.step()
+        return seen
+
+    def _loss(
+        self, loss: Loss, output: Any, batch: Batch, share: Share, whole: int
+    ) -> tuple[Tensor, float, float]:
+        """Compute the loss of a share, its weight in the sum over processes, and its gradient's.
+
+        Processes average their gradients, hence the factor `world`. A mean over samples is the
+        weighted mean of the shares' means. A concordance is not: for it every process sees all rows
+        and has the whole value, but only its own rows carry a gradient, so the gradients add up.
+        """
+        if loss is default_loss and batch.labels.is_floating_point() and self.world > 1:
+            joined = Batch(
+                {},
+                {name: gather_rows(mask, share.counts) for name, mask in batch.masks.items()},
+                gather_rows(batch.labels, share.counts),
+            )
+            value = loss((gather_rows(output[0], share.counts),), joined)
+            part = share.total / whole
+            return value, part / self.world, part * self.world
+        part = share.counts[self.rank] / whole
+        return loss(output, batch), part, part * self.world
+
+    def _check_output(self, output: Any, batch: Batch) -> None:
+        """Refuse a model whose output does not fit the labels, before the loss does it less kindly."""
+        shape = tuple(output[0].shape)
+        if self.train_set.class_names is not None:
+            expected: tuple[int, ...] = (len(batch), len(self.train_set.class_names))
+        else:
+            expected = tuple(batch.labels.shape)
+        if shape != expected:
+            raise TrainingError(
+                f"the model's first output has shape {shape}, expected {expected} for these labels."
+            )
+
+    def _validate(self, valid_set: FeatureSet) -> dict[str, float]:
+        """Evaluate on every process, so that all of them know when to stop."""
+        outputs = predict(self.plain, valid_set)
+        loss = default_loss((outputs,), Batch({}, valid_set.masks, valid_set.labels))
+        report = score(outputs, valid_set)
+        numbers = {f"valid_{name}": v for name, v in report.items() if isinstance(v, float)}
+        return {"valid_loss": float(loss), **numbers}
+
+    def _learning_rate(self, step: int) -> float:
+        """Rise linearly, then fall as a cosine or stay."""
+        total = self.settings["epochs"] * self.steps_per_epoch
+        warmup = self.settings["warmup_steps"]
+        warmup = min(50, total // 10) if warmup is None else warmup
+        peak = self.settings["learning_rate"]
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        if self.settings["schedule"] == "constant":
+            return peak
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        """Make AdamW that decays matrices and kernels but no biases and gains."""
+        decay = self.settings["weight_decay"]
+        trained = [parameter for parameter in phase.parameters if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        fused = self.accelerator.device.type == "cuda"
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, fused=fused)
+
+
+def best_epoch(history: list[dict[str, float]], monitor: str) -> int:
+    """Find the first epoch with the best number: the lowest of a loss, the highest of the rest.
+
+    Raises:
+        TrainingError: the history has no such column.
+    """
+    if monitor not in history[0]:
+        raise TrainingError(f"monitor is {monitor!r}, expected one of {', '.join(history[0])}.")
+    sign = -1.0 if "loss" in monitor else 1.0
+    return max(range(len(history)), key=lambda index: (sign * history[index][monitor], -index))
+
+
+def _accelerator(device: str, precision: str, several: bool) -> Any:
+    """Choose device and precision, and forget those of an earlier training in this process."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise TrainingError(f"device is {device!r}, expected auto, cpu, cuda or mps.")
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise TrainingError(
+            "device is 'cuda' but torch finds no such GPU here; use 'auto' or 'cpu'."
+        )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise TrainingError("device is 'mps' but torch finds none here; use 'auto' or 'cpu'.")
+    on_cpu = device == "cpu" or (device == "auto" and not gpu)
+    if precision == "auto":
+        native = gpu and torch.cuda.get_device_capability()[0] >= 8  # older ones emulate bf16
+        precision = "fp32" if on_cpu or device == "mps" else "bf16" if native else "fp16"
+    if precision not in _PRECISIONS or (precision == "fp16" and on_cpu):
+        raise TrainingError(
+            f"precision is {precision!r}, expected auto, fp32, bf16 or (on a GPU only) fp16."
+        )
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    # Where a phase changes some parameters only, a process must not wait for the others' gradients.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=several)]
+    return Accelerator(cpu=on_cpu, mixed_precision=_PRECISIONS[precision], kwargs_handlers=handlers)

@@ -1,0 +1,173 @@
+"""Training: one loop for every system, on a laptop, a GPU or several processes.
+
+`fit` gives the same numbers however often it was interrupted: the order of the data and every draw
+of noise depend on (seed, epoch) alone, and what is carried from one epoch to the next stands in one
+checkpoint, which is replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from mmlib.data.feature_set import FeatureSet
+from mmlib.evaluating import evaluate, predict
+from mmlib.losses import Loss
+from mmlib.trainer import LAST, Trainer, TrainingError, best_epoch
+
+__all__ = ["TrainingError", "evaluate", "fit", "predict", "seed_everything"]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's generators, on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def fit(
+    model: nn.Module,
+    train_set: FeatureSet,
+    valid_set: FeatureSet | None = None,
+    *,
+    epochs: int,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    accumulate: int = 1,
+    clip_norm: float | None = 1.0,
+    warmup_steps: int | None = None,
+    schedule: str = "cosine",
+    patience: int | None = None,
+    monitor: str = "auto",
+    loss: Loss | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train a model with AdamW and return the history, one row an epoch.
+
+    The model is called as `model(**batch.inputs, masks=batch.masks)` and gives a tuple whose first
+    entry is compared with the labels. Its loss is `loss`, or its own method `loss(output, batch)`,
+    or `mmlib.losses.default_loss`; a model with `phases()` is trained in several steps a batch (see
+    `mmlib.losses.Phase`). A loss is the mean over the samples it is given. When training ends, the
+    model has the weights of the best epoch by `monitor` where there is a `valid_set`, else the last.
+
+    Args:
+        model: any module called as above.
+        train_set: what to learn from.
+        valid_set: what to choose the best epoch by, never learnt from.
+        epochs: passes over `train_set`, at most.
+        batch_size: samples that one step of the optimiser sees, over all processes and parts.
+        learning_rate: the highest value of the schedule.
+        weight_decay: AdamW's, on matrices and kernels; biases and gains are left alone.
+        seed: of the order of the data and the noise. The initial weights are the caller's; call
+            `seed_everything` before building the model.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+        precision: "auto" (bf16 on a GPU that has it, fp16 on one that has not, else fp32), or one.
+        accumulate: parts in which a batch is computed, one after the other, to spare memory.
+        clip_norm: the largest norm of the gradient; None leaves it.
+        warmup_steps: steps in which the learning rate rises; None takes a tenth, at most 50.
+        schedule: "cosine" (falls to zero at the last step) or "constant".
+        patience: stop after so many epochs without a better `monitor`; None never does.
+        monitor: a column of the history; "auto" is `valid_loss`, for a regression `valid_mean_ccc`.
+        loss: `loss(output, batch)`, the mean over the batch's samples.
+        out: a folder for best.safetensors, last.safetensors and history.csv; None keeps none.
+        resume: continue what `out` holds, to the same weights as without an interruption.
+        progress: show a bar with the loss and the monitored number.
+
+    Raises:
+        TrainingError: the data, the model and the settings do not fit together, `out` holds another
+            run, or the loss is no longer a number.
+    """
+    if monitor == "auto":
+        monitor = "valid_mean_ccc" if train_set.class_names is None else "valid_loss"
+    settings = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "weight_decay": weight_decay, "seed": seed, "accumulate": accumulate,
+        "clip_norm": clip_norm, "warmup_steps": warmup_steps, "schedule": schedule,
+        "patience": patience, "monitor": monitor, "samples": len(train_set),
+    }  # fmt: skip
+    _check(model, train_set, valid_set, settings)
+    folder = None if out is None else Path(out)
+    if folder is not None and not resume and (folder / LAST).exists():
+        raise TrainingError(
+            f"{folder} already holds a run; continue it with resume=True (--resume), or choose "
+            "another folder."
+        )
+    trainer = Trainer(model, train_set, valid_set, settings, loss, device, precision)
+    history: list[dict[str, float]] = []
+    if folder is not None and resume and (folder / LAST).exists():
+        history = trainer.load(folder)
+    bar = _bar(trainer, len(history), epochs, progress)
+    try:
+        while len(history) < epochs and not _is_stale(history, monitor, patience):
+            row = trainer.epoch(len(history), bar)
+            history.append(row)
+            best = valid_set is not None and best_epoch(history, monitor) == len(history) - 1
+            trainer.keep(history, best, folder)
+            bar.set_postfix({k: f"{row[k]:.3f}" for k in ("train_loss", monitor) if k in row})
+    finally:
+        bar.close()
+        trainer.release()
+    if valid_set is not None:
+        trainer.restore(folder)
+    return pd.DataFrame(history)
+
+
+def _is_stale(history: list[dict[str, float]], monitor: str, patience: int | None) -> bool:
+    """Say whether the monitored number has not become better for `patience` epochs."""
+    if patience is None or not history:
+        return False
+    return len(history) - 1 - best_epoch(history, monitor) >= patience
+
+
+def _bar(trainer: Trainer, done: int, epochs: int, progress: bool) -> Any:
+    """Make a progress bar over all steps, on the main process only."""
+    from tqdm.auto import tqdm
+
+    steps = trainer.steps_per_epoch
+    hidden = not progress or not trainer.is_main
+    return tqdm(total=epochs * steps, initial=done * steps, disable=hidden, unit="step")
+
+
+def _check(
+    model: nn.Module, train_set: FeatureSet, valid_set: FeatureSet | None, settings: dict[str, Any]
+) -> None:
+    """Refuse settings and data that cannot be trained on."""
+    for name in ("epochs", "batch_size", "accumulate"):
+        if settings[name] < 1:
+            raise TrainingError(f"{name} is {settings[name]}, expected at least 1.")
+    if not (math.isfinite(settings["learning_rate"]) and settings["learning_rate"] > 0):
+        raise TrainingError(f"learning_rate is {settings['learning_rate']}, expected more than 0.")
+    if settings["schedule"] not in ("cosine", "constant"):
+        raise TrainingError(f"schedule is {settings['schedule']!r}, expected cosine or constant.")
+    if len(train_set) == 0 or (valid_set is not None and len(valid_set) == 0):
+        raise TrainingError("there are no samples to train or to validate on; check the split.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise TrainingError(
+            "the model has no parameter that requires a gradient: nothing to train."
+        )
+    if settings["patience"] is not None and valid_set is None:
+        raise TrainingError("patience needs a valid_set to tell whether an epoch was better.")
+    if valid_set is None:
+        return
+    if valid_set.class_names != train_set.class_names:
+        raise TrainingError(
+            f"train_set has the classes {train_set.class_names} but valid_set "
+            f"{valid_set.class_names}; take both from the same file."
+        )
+    if valid_set.widths != train_set.widths:
+        raise TrainingError(
+            f"train_set has the streams {train_set.widths} but valid_set {valid_set.widths}."
+        )
