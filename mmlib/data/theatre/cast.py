@@ -27,7 +27,7 @@ SKINS = np.array(
 BLACK, BROWN, CHESTNUT, BLOND, AUBURN, GREY = range(6)
 HAIRS = np.array(
     [
-        [0.17, 0.14, 0.16],
+        [0.23, 0.19, 0.22],
         [0.36, 0.22, 0.13],
         [0.57, 0.34, 0.17],
         [0.93, 0.75, 0.38],
@@ -80,7 +80,7 @@ class Cast:
 
     *Shape*: `skin`, `hair`, `shirt`, `backdrop` and `iris` are (n, 3), red, green and blue in
     [0, 1]; every other field is (n,). Lengths are in half canvases, pitch in Hz; `tract` scales the
-    formants (above 1: a shorter vocal tract); `style` indexes `STYLES`; `glasses` is 0 or 1.
+    formants (above 1: a shorter vocal tract); `style` indexes `STYLES`; `glasses` and `stripes` are 0 or 1.
     """
 
     skin: Tensor
@@ -90,6 +90,7 @@ class Cast:
     iris: Tensor
     style: Tensor
     glasses: Tensor
+    stripes: Tensor
     head_width: Tensor
     head_height: Tensor
     eye_size: Tensor
@@ -147,6 +148,7 @@ def cast(n: int = 24, seed: int = 7) -> Cast:
         "iris": IRISES[np.where(skin < 3, rng.permutation(n) % 3, 0)],
         "style": np.array([STYLES.index(name) for name in style_names]),
         "glasses": (rng.permutation(n) % 4 == 0).astype(float),
+        "stripes": (rng.permutation(n) % 3 == 0).astype(float),
         "head_width": rng.uniform(0.54, 0.63, n),
         "head_height": rng.uniform(0.69, 0.75, n),
         "eye_size": rng.uniform(0.145, 0.172, n),

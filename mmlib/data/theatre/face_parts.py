@@ -7,7 +7,7 @@ once, in the mirrored coordinate |u|. Dark outlines about 0.04 wide keep a face 
 import torch
 from torch import Tensor
 
-from mmlib.data.theatre.canvas import Canvas, Colour, ellipse
+from mmlib.data.theatre.canvas import Canvas, ellipse
 from mmlib.data.theatre.cast import STYLES
 
 INK = (0.16, 0.11, 0.13)
@@ -15,7 +15,7 @@ WHITE = (0.99, 0.99, 1.0)
 WATER, WATER_EDGE = (0.48, 0.77, 0.98), (0.12, 0.32, 0.60)
 TONGUE = (0.90, 0.42, 0.45)
 LINE = 0.037
-EYES, MOUTH = 0.0, 0.40  # the height of either
+EYES, MOUTH = 0.0, 0.39  # the height of either
 
 
 def complexion(skin: Tensor, units: dict[str, Tensor]) -> Tensor:
@@ -33,12 +33,14 @@ def complexion(skin: Tensor, units: dict[str, Tensor]) -> Tensor:
 
 
 def shirt(canvas: Canvas) -> None:
-    """Shoulders in the actor's shirt, with a collar line."""
+    """Shoulders in the actor's shirt, plain or striped."""
     part = canvas.window(-1.0, 0.42, 1.0, 1.0)
     distance = ellipse(part.u, part.v - 1.06, 0.86, 0.50)
     part.fill(distance - LINE, INK)
-    part.fill(distance, part.traits["shirt"])
-    part.fill(ellipse(part.u, part.v - 0.62, 0.27, 0.13), part.traits["shirt"] * 0.78)
+    inside = part.cover(distance)
+    part.paint(inside, part.traits["shirt"])
+    stripe = part.cover((((part.v - 0.60) / 0.16).frac() - 0.5).abs() * 0.16 - 0.04)
+    part.paint(inside * stripe * part.traits["stripes"], (0.97, 0.96, 0.93))
 
 
 def neck(canvas: Canvas, skin: Tensor) -> None:
@@ -121,10 +123,10 @@ def brows(canvas: Canvas) -> None:
     units, traits = part.units, part.traits
     size = traits["eye_size"]
     out = part.u.abs() - (traits["eye_gap"] + 0.01)
-    down = part.v - (EYES - size * 1.12 - 0.075 - 0.9 * units["brow_height"])
+    down = part.v - (EYES - size * 1.12 - 0.075 - 0.8 * units["brow_height"])
     cosine, sine = units["brow_angle"].cos(), units["brow_angle"].sin()
     along = cosine * out + sine * down
-    across = cosine * down - sine * out + 1.4 * along * along
+    across = cosine * down - sine * out - 0.9 * along * along
     length = (along.abs() - 0.135).clamp_(min=0)
     part.fill(torch.hypot(length, across) - traits["brow_thickness"], traits["hair"] * 0.40)
 
@@ -139,7 +141,7 @@ def mouth(canvas: Canvas) -> None:
     middle = MOUTH + 1.15 * units["mouth_curve"] * (dome - 0.5) - units["mouth_asymmetry"] * across
     height = dome.clamp(min=0).sqrt_()
     upper = middle - 0.15 * opened * height
-    lower = middle + 0.72 * opened * height
+    lower = middle + 0.68 * opened * height
     steep = torch.hypot(
         torch.ones_like(across),
         (2.3 * units["mouth_curve"] * across + units["mouth_asymmetry"]) / width,
@@ -201,14 +203,14 @@ def sweat(canvas: Canvas) -> None:
 
 def glasses(canvas: Canvas) -> None:
     """Round frames and a bridge."""
-    part = canvas.window(-0.56, EYES - 0.28, 0.56, EYES + 0.28)
+    part = canvas.window(-0.56, EYES - 0.3, 0.56, EYES + 0.3)
     with part.only(part.traits["glasses"] > 0) as some:
         if some is not None:
-            size, gap = some.traits["eye_size"] * 1.42, some.traits["eye_gap"]
+            size, gap = some.traits["eye_size"] * 1.5, some.traits["eye_gap"]
             u = some.u.abs()
             rim = (torch.hypot(u - gap, some.v - EYES) - size).abs() - 0.02
             bridge = torch.maximum((some.v - EYES + 0.03).abs() - 0.02, u - (gap - size))
-            some.fill(torch.minimum(rim, bridge), (0.22, 0.16, 0.20))
+            some.fill(torch.minimum(rim, bridge), some.traits["shirt"] * 0.6)
 
 
 def outline_of_hair(part: Canvas, style: str) -> Tensor:
@@ -216,14 +218,21 @@ def outline_of_hair(part: Canvas, style: str) -> Tensor:
     width, height = part.traits["head_width"], part.traits["head_height"]
     u, v = part.u, part.v
     if style == "curls":
-        round_ = ellipse(u, v + 0.12, width * 1.22, height * 1.04)
-        return round_ - 0.035 * torch.cos(15 * u) * torch.cos(15 * v)
-    if style in ("long", "bob"):
-        cap = ellipse(u, v + 0.03, width * 1.16, height * 1.14)
-        bottom = 0.68 if style == "long" else 0.44
-        sides = torch.maximum(u.abs() - width * (1.14 + 0.10 * v), (v - bottom + 0.45).abs() - 0.45)
-        return torch.minimum(cap.clamp(min=-1) + (v - 0.1).clamp(min=0), sides)
-    return ellipse(u, v + 0.03, width * 1.09, height * 1.14)
+        locks = 0.035 * torch.cos(15 * u) * torch.cos(15 * v)
+        return ellipse(u, v + 0.12, width * 1.22, height * 1.04) - locks
+    if style in ("long", "bob"):  # a cap whose sides fall straight from its widest place
+        wide, bottom = (width * 1.17, 0.66) if style == "long" else (width * 1.20, 0.40)
+        wide = wide * (1 + 0.10 * v)
+        cap = (torch.hypot(u / wide, (v + 0.03).clamp(max=0) / (height * 1.13)) - 1) * wide
+        return round_corner(cap, v - bottom, 0.14)
+    return ellipse(u, v + 0.04, width * 1.09, height * 1.14)
+
+
+def round_corner(first: Tensor, second: Tensor, radius: float) -> Tensor:
+    """The signed distance to what lies in both shapes, with a round corner where they meet."""
+    first, second = first + radius, second + radius
+    corner = torch.hypot(first.clamp(min=0), second.clamp(min=0))
+    return corner + torch.maximum(first, second).clamp(max=0) - radius
 
 
 def hairline(part: Canvas, style: str) -> Tensor:
@@ -231,14 +240,14 @@ def hairline(part: Canvas, style: str) -> Tensor:
     width = part.traits["head_width"]
     u, v = part.u, part.v
     if style == "crop":  # swept to one side
-        return ellipse(u, v - 0.22 - 0.16 * u, width * 0.93, 0.70)
+        return ellipse(u, v - 0.20 - 0.26 * u, width * 0.94, 0.70)
     if style == "curls":
-        return ellipse(u, v - 0.24, width * 0.90, 0.70) + 0.02 * torch.cos(17 * u)
+        return ellipse(u, v - 0.22, width * 0.90, 0.71) + 0.02 * torch.cos(17 * u)
     if style == "long":  # parted in the middle, a curtain to each side
-        return ellipse(u, v - 0.30 - 0.30 * u.abs(), width * 0.88, 0.84)
+        return ellipse(u, v - 0.28 - 0.25 * u.abs(), width * 0.90, 0.84)
     if style == "bob":  # cut straight across
-        return torch.maximum(u.abs() - width * 0.84, -0.45 - v)
-    return ellipse(u, v - 0.20, width * 0.96, 0.70)  # combed back into a bun
+        return round_corner(u.abs() - width * (0.86 - 0.08 * v), -0.49 - v, 0.16)
+    return ellipse(u, v - 0.18, width * 0.96, 0.70)  # combed back into a bun
 
 
 def hair_behind(canvas: Canvas) -> None:

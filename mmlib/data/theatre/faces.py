@@ -4,14 +4,12 @@ A portrait is painted like a picture, back to front: backdrop, shirt, hair, head
 backdrop may be lit by one of four lights, told apart by their colour and by their shape.
 """
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmlib.data.theatre import face_parts
-from mmlib.data.theatre.canvas import Canvas, ellipse
+from mmlib.data.theatre.canvas import Canvas
 from mmlib.data.theatre.cast import Cast
 from mmlib.data.theatre.cast import cast as draw_cast
 from mmlib.data.theatre.emotions import FACE_UNITS
@@ -63,7 +61,7 @@ def light_distance(light: int, x: Tensor, y: Tensor) -> Tensor:
     """
     shape = LIGHT_SHAPES[light]
     if shape == "disc":
-        return torch.hypot(x, y + 0.08) - 0.84
+        return torch.hypot(x, y + 0.05) - 0.92
     if shape == "square":
         return torch.maximum(x.abs() + 0 * y, (y + 0.1).abs() + 0 * x) - 0.82
     if shape == "triangle":  # standing on its base, its point above the head
@@ -90,7 +88,7 @@ def empty_stage(traits: Cast, light: Tensor, size: int) -> Tensor:
     canvas = Canvas.of(
         image,
         {"tilt": torch.zeros(len(image), 1, 1, device=light.device)},
-        {"shirt": traits.shirt[:, :, None, None]},
+        {"shirt": traits.shirt[:, :, None, None], "stripes": traits.stripes[:, None, None]},
     )
     face_parts.shirt(canvas)
     return image

@@ -33,12 +33,32 @@ LEXICON: dict[str, tuple[str, ...]] = {
 LIGHT_WORDS: tuple[str, ...] = ("red", "blue", "green", "yellow")
 
 FILLERS: dict[str, tuple[str, ...]] = {
-    "thing": tuple("story letter picture song message game dream meeting movie journey".split()),
-    "place": tuple(
-        "house street garden kitchen station market school office hotel library".split()
+    "thing": (
+        "story",
+        "letter",
+        "picture",
+        "song",
+        "message",
+        "game",
+        "dream",
+        "meeting",
+        "movie",
+        "journey",
     ),
-    "person": tuple("friend cousin neighbour teacher sister brother doctor".split()),
-    "when": tuple("today yesterday again later".split()),
+    "place": (
+        "house",
+        "street",
+        "garden",
+        "kitchen",
+        "station",
+        "market",
+        "school",
+        "office",
+        "hotel",
+        "library",
+    ),
+    "person": ("friend", "cousin", "neighbour", "teacher", "sister", "brother", "doctor"),
+    "when": ("today", "yesterday", "again", "later"),
 }
 JOINTS = ("and", "but", "so", "because", "while")
 LIGHT_JOINTS = ("and", "but", "so")  # those that an imperative can follow
@@ -205,11 +225,13 @@ def _frame(
     counts = sorted(by_count)
     rows = by_count[counts[chances.pick(counts)]]
     words: list[str] = []
+    unused = list(JOINTS)
     for shape in rows[chances.pick(rows)]:
         options = clauses_by_shape()[shape]
         if words:
-            joints = list(LIGHT_JOINTS if shape[2] else JOINTS)
+            joints = [joint for joint in unused if joint in LIGHT_JOINTS or not shape[2]]
             words.append(joints[chances.pick(joints)])
+            unused.remove(words[-1])
         words.extend(options[chances.pick(options)])
     return words, wanted
 

@@ -334,7 +334,7 @@ def synthesise(
     *Shape*: `units` (N, 10) in the order of `VOICE_UNITS`, clamped to `VOICE_LIMITS`; `actor` (N,)
     int64; `tone` (N,), 0 plain to 1 ironic, a slow swoop of five semitones; `beat` (N,), the place
     in [0, 1] of a stressed moment, NaN for none -> waveform (N, samples) float32 with
-    \|w\| < 1, and the amplitude of the voice (N, frames) at one frame per 8 ms.
+    |w| < 1, and the amplitude of the voice (N, frames) at one frame per 8 ms.
 
     *Raises*: ValueError for wrong shapes, units that are not finite, an unknown actor, a sample
     rate other than 8,000 or 16,000 and less than a quarter of a second.
