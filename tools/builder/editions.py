@@ -1,0 +1,150 @@
+"""Lays out the three editions of a lesson, before anything is run."""
+
+import hashlib
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from builder.cells import HINTS, NOTES, BuildError, Cell, Exercise, Lesson
+from builder.rules import refuse_skipped_levels
+
+GUIDED, EXERCISES, SOLUTIONS = EDITIONS = ("notebooks", "exercises", "solutions")
+ABOUT = {
+    GUIDED: "You are reading the lesson. Practise in [the exercises](../exercises/{stem}.ipynb), "
+    "compare with [the solutions](../solutions/{stem}.ipynb).",
+    EXERCISES: "These are the exercises of [the lesson](../notebooks/{stem}.ipynb). Write your "
+    "answer where it says `raise NotImplementedError`, then run the check below it. Stuck? Each "
+    "exercise has three hints, and [the solutions](../solutions/{stem}.ipynb) come last.",
+    SOLUTIONS: "These are the answers to [the exercises](../exercises/{stem}.ipynb) of "
+    "[the lesson](../notebooks/{stem}.ipynb). Other right answers exist, and the checks take them.",
+}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+FIRST_CELL = """\
+# Generated: finds the course, or fetches it (Colab); it never touches the installed torch.
+import importlib.util, os, pathlib, subprocess, sys
+if importlib.util.find_spec("mmlib") is None:
+    url, home = os.environ.get("MMLIB_REPOSITORY", "{url}"), pathlib.Path.home() / "{name}"
+    home = next((p for p in pathlib.Path.cwd().parents if (p / "mmlib").is_dir()), home)
+    if not home.is_dir(): subprocess.run(["git", "clone", "-q", "--depth=1", url, home], check=True)
+    sys.path.insert(0, str(home))
+    lacking = [name for name in ("einops", "accelerate") if importlib.util.find_spec(name) is None]
+    if lacking: subprocess.run([sys.executable, *"-m pip install -q --no-deps".split(), *lacking], check=True)
+import mmlib, torch
+print(f"course {{mmlib.__version__}}, torch {{torch.__version__}}, on", "a GPU" if torch.cuda.is_available()
+      else "the CPU" + "; for a GPU: Runtime > Change runtime type" * ("google.colab" in sys.modules))"""
+
+
+def repository(root: Path) -> str:
+    """The address that Colab clones, named in one place: [project.urls] of pyproject.toml."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["urls"]["Repository"])
+
+
+def first_cell(url: str) -> str:
+    """The generated first code cell, the same in every notebook."""
+    name = url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
+    return FIRST_CELL.format(url=url, name=name)
+
+
+def lay_out(lesson: Lesson, edition: str, *, url: str) -> NotebookNode:
+    """The notebook of one edition, without outputs.
+
+    Raises:
+        BuildError: a heading of this edition skips a level.
+    """
+    title, *rest = _chosen(lesson, edition)
+    about = _new(lesson, "markdown", ABOUT[edition].format(stem=lesson.stem))
+    first = _new(lesson, "code", first_cell(url))
+    notebook = new_notebook(cells=[title, about, first, *rest], metadata=METADATA)
+    notebook.nbformat_minor = 5
+    _make_ids_unique(notebook)
+    try:
+        refuse_skipped_levels(c.source for c in notebook.cells if c.cell_type == "markdown")
+    except BuildError as error:
+        raise BuildError(f"{lesson.path.name}, in {edition}/: {error}") from None
+    return notebook
+
+
+def _chosen(lesson: Lesson, edition: str) -> Iterator[NotebookNode]:
+    openings = {exercise.cells[0]: exercise for exercise in lesson.exercises}
+    for cell in lesson.cells:
+        if edition == GUIDED and cell in openings:
+            yield _new(lesson, "markdown", _pointer(lesson, openings[cell]))
+        if (source := _shown(cell, edition)) is not None:
+            yield _cell(lesson, cell, source)
+
+
+def _shown(cell: Cell, edition: str) -> str | None:
+    """The cell's text in this edition; None where it is left out."""
+    if edition == GUIDED:
+        return None if cell.in_exercise else cell.source
+    if "guided" in cell or (edition == EXERCISES and set(NOTES) & set(cell.tags)):
+        return None
+    for hint in HINTS:
+        if hint in cell:
+            summary = f"<summary>Hint {hint[-1]}</summary>"
+            return f"<details>{summary}\n\n{cell.source}\n\n</details>"
+    if cell.kind == "markdown":
+        return cell.source
+    return cell.stubbed() if edition == EXERCISES else cell.solved()
+
+
+def _cell(lesson: Lesson, cell: Cell, source: str) -> NotebookNode:
+    metadata: dict[str, object] = {"tags": list(cell.tags)} if cell.tags else {}
+    if "check" in cell:
+        metadata |= {"deletable": False, "editable": False}
+    # The id comes from the source's text: a cell has the same one with its answer and without.
+    return _new(lesson, cell.kind, source, identity=cell.source, metadata=metadata)
+
+
+def _new(
+    lesson: Lesson,
+    kind: str,
+    source: str,
+    *,
+    identity: str | None = None,
+    metadata: dict[str, object] | None = None,
+) -> NotebookNode:
+    text = f"{lesson.stem}\n{kind}\n{identity or source}"
+    make = new_code_cell if kind == "code" else new_markdown_cell
+    name = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return make(source, id=name, metadata=metadata or {})
+
+
+def _pointer(lesson: Lesson, exercise: Exercise) -> str:
+    return (
+        f"**Practise:** exercise {exercise.number}, *{exercise.title}* "
+        f"(difficulty {exercise.difficulty}, {exercise.minutes} minutes), "
+        f"in [exercises/{lesson.stem}.ipynb](../exercises/{lesson.stem}.ipynb)"
+    )
+
+
+def _make_ids_unique(notebook: NotebookNode) -> None:
+    seen: Counter[str] = Counter()
+    for cell in notebook.cells:
+        seen[cell.id] += 1
+        if seen[cell.id] > 1:
+            cell.id = f"{cell.id}-{seen[cell.id]}"
+
+
+def as_text(notebook: NotebookNode) -> str:
+    """The notebook's file, byte for byte the same for the same notebook."""
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
