@@ -10,10 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ipywidgets
+import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mmlib.data.sound import log_mel
+from mmlib.data.theatre.emotions import EMOTIONS, FACE, IRONY_MAP, VOICE
+from mmlib.data.theatre.faces import draw_faces
+from mmlib.data.theatre.sentences import spell, write_sentences
+from mmlib.data.theatre.voices import synthesise
+from mmlib.plots.looks import new_figure, styled
 from mmlib.plots.page import (
     DPI,
     audio_html,
@@ -24,6 +31,7 @@ from mmlib.plots.page import (
     png_bytes,
     show_figure,
 )
+from mmlib.plots.stage import show_face, show_mel, show_wave
 
 DELAY = 0.05  # seconds in which further changes join the one picture that is due
 
@@ -172,3 +180,56 @@ def snapshot(
     """
     scene = small_multiples(draw, settings, columns=columns)
     show_figure(scene.figure, alt=alt or scene.alt)
+
+
+@styled
+def draw_actor(
+    emotion: str = "happy", actor: int = 0, clarity: float = 1.0, irony: bool = False
+) -> Scene:
+    """Let one actor show one emotion: a face, a voice, a sentence. All three are synthetic.
+
+    Args:
+        emotion: what the actor feels.
+        actor: which of the 24.
+        clarity: 0 shows a neutral face and voice, 1 the emotion in full.
+        irony: the words then say the opposite, and the voice swoops.
+    """
+    felt = EMOTIONS.index(emotion)
+    said = int(IRONY_MAP[felt]) if irony else felt
+    rng = np.random.default_rng([felt, actor])
+    tokens, _ = write_sentences(np.array([said]), rng)
+    sentence = spell(tokens)[0]
+    who = torch.tensor([actor])
+    face = torch.tensor(FACE[:1] + clarity * (FACE[felt] - FACE[0]))
+    voice = torch.tensor(VOICE[:1] + clarity * (VOICE[felt] - VOICE[0]))
+    picture = draw_faces(face, who, size=256)[0]
+    sound, _ = synthesise(
+        voice,
+        who,
+        generator_seed=1000 * felt + actor,
+        sample_rate=16000,
+        samples=32768,
+        tone=torch.tensor([float(irony)]),
+    )
+    mel = log_mel(sound, sample_rate=16000, n_fft=512, hop=128, n_mels=40)
+    figure = new_figure(8.0, 3.2)
+    panels: Any = figure.subplot_mosaic("FW;FM", width_ratios=(1, 1.7))
+    show_face(panels["F"], picture)
+    seconds = sound.shape[-1] / 16000
+    show_wave(panels["W"], sound[0], seconds)
+    show_mel(panels["M"], mel[0], seconds)
+    figure.suptitle(f"“{sentence}”", x=0.01, ha="left", fontsize=13, fontstyle="italic")
+    how = f"feels {emotion}" + (f", and says it with irony: the words are {EMOTIONS[said]}" * irony)
+    alt = f"Actor {actor} {how}; clarity {clarity:.1f}. The sentence: “{sentence}”."
+    return Scene(figure, alt, sound[0], 16000)
+
+
+def play_an_actor() -> Explorer:
+    """Return sliders over `draw_actor`: choose an emotion, an actor, how clear and how ironic."""
+    return explore(
+        draw_actor,
+        emotion=ipywidgets.SelectionSlider(options=EMOTIONS, value="happy"),
+        actor=ipywidgets.IntSlider(value=0, min=0, max=23),
+        clarity=ipywidgets.FloatSlider(value=1.0, min=0.0, max=1.0, step=0.1),
+        irony=ipywidgets.Checkbox(value=False),
+    )

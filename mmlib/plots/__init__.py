@@ -7,7 +7,7 @@ the figure. `show_figure(figure, alt="...")` puts a figure on the page.
 from mmlib.plots.charts import attention_map, bars_with_seeds, training_curves
 from mmlib.plots.looks import LOOKS, Look, apply_style, look
 from mmlib.plots.page import png_bytes, save_figure, show_figure
-from mmlib.plots.stage import filmstrip, gallery, play
+from mmlib.plots.stage import confusions, filmstrip, gallery, play
 
 __all__ = [
     "LOOKS",
@@ -15,6 +15,7 @@ __all__ = [
     "apply_style",
     "attention_map",
     "bars_with_seeds",
+    "confusions",
     "filmstrip",
     "gallery",
     "look",

@@ -31,10 +31,22 @@ def png_bytes(figure: Figure) -> bytes:
     """Return the figure as a palette PNG at screen resolution, the same bytes every time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.open(buffer).convert("RGB")
     out = io.BytesIO()
-    picture.save(out, format="png", optimize=True)
+    picture.quantize(palette=palette_of(picture, 256), dither=Image.Dither.NONE).save(
+        out, format="png", optimize=True
+    )
     return out.getvalue()
+
+
+def palette_of(picture: Image.Image, colours: int) -> Image.Image:
+    """Return a palette that keeps rare bright colours (a tear, a thin line) beside the common ones."""
+    few = picture.resize((picture.width // 3, picture.height // 3), Image.Resampling.NEAREST)
+    palette = few.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=1)
+    table = np.array(palette.getpalette()).reshape(-1, 3)
+    table[table.sum(1).argmax()] = 255  # the page's white stays white
+    palette.putpalette(table.reshape(-1).tolist())
+    return palette
 
 
 def image_html(png: bytes, alt: str, *, width: int | None = None) -> str:
@@ -95,7 +107,7 @@ def animated_png(frames: np.ndarray, *, seconds: float) -> bytes:
     """
     pictures = [Image.fromarray(frame) for frame in frames]
     sheet = Image.fromarray(np.concatenate(list(frames), axis=0))
-    palette = sheet.quantize(64, dither=Image.Dither.NONE)  # one palette, so that nothing flickers
+    palette = palette_of(sheet, 128)  # one for all frames, so that nothing flickers
     pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
     buffer = io.BytesIO()
     pictures[0].save(

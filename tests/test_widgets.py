@@ -1,0 +1,95 @@
+"""A control's change reaches the picture, without a browser."""
+
+import asyncio
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from mmlib import plots, widgets
+
+
+def draw(lag: int = 0, head: str = "one", sharp: bool = True) -> tuple[Figure, str]:
+    weights = torch.eye(3, 5).roll(lag, dims=1) / (1 if sharp else 2)
+    return plots.attention_map(weights, title=head).figure, f"{head}: the diagonal at {lag}"
+
+
+def test_a_changed_value_changes_the_picture_and_its_alt_text() -> None:
+    explorer = widgets.explore(draw, lag=(0, 2), head=["one", "two"], sharp=True)
+    first = explorer.output.value
+    assert 'alt="one: the diagonal at' in first
+    explorer.controls["head"].value = "two"
+    assert 'alt="two: the diagonal at' in explorer.output.value
+    assert explorer.output.value.split("src=")[1] != first.split("src=")[1]
+
+
+def test_setting_a_value_back_gives_the_first_picture_again() -> None:
+    explorer = widgets.explore(draw, lag=(0, 2))
+    explorer.controls["lag"].value = 0
+    first = explorer.output.value
+    explorer.controls["lag"].value = 2
+    assert explorer.output.value != first
+    explorer.controls["lag"].value = 0
+    assert explorer.output.value == first
+
+
+def test_a_burst_of_changes_is_drawn_once_with_the_last_value() -> None:
+    drawn: list[int] = []
+
+    def counting(lag: int) -> tuple[Figure, str]:
+        drawn.append(lag)
+        return draw(lag)
+
+    async def slide() -> None:
+        explorer = widgets.explore(counting, lag=(0, 4))
+        explorer.controls["lag"].value = 0
+        await asyncio.sleep(4 * widgets.DELAY)
+        drawn.clear()
+        for lag in (1, 2, 3, 4):
+            explorer.controls["lag"].value = lag
+        await asyncio.sleep(4 * widgets.DELAY)
+
+    asyncio.run(slide())
+    assert drawn == [4]
+
+
+def test_a_drawing_function_that_fails_says_so_in_place_of_the_picture() -> None:
+    def divide(by: int) -> tuple[Figure, str]:
+        return draw(6 // by)
+
+    explorer = widgets.explore(divide, by=(0, 3))
+    explorer.controls["by"].value = 0
+    assert "ZeroDivisionError" in explorer.output.value and 'role="alert"' in explorer.output.value
+    explorer.controls["by"].value = 2
+    assert "<img" in explorer.output.value
+
+
+def test_a_control_that_is_neither_widget_nor_short_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="the control 'lag' is None"):
+        widgets.explore(draw, lag=None)
+
+
+def test_a_stored_page_shows_the_picture_in_place_of_the_controls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MMLIB_STATIC", "1")
+    data, metadata = widgets.explore(draw, lag=(0, 2))._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain"}
+    assert metadata["image/png"]["alt"].startswith("one: the diagonal at")
+
+
+def test_the_still_twin_shows_the_pictures_of_the_explorer() -> None:
+    settings = [{"lag": lag, "head": "one", "sharp": True} for lag in (0, 1, 2)]
+    sheet = widgets.small_multiples(draw, settings, columns=2)
+    pixels = plots.page.pixels(plots.png_bytes(sheet.figure))
+    tile = plots.page.pixels(plots.png_bytes(draw(1)[0]))
+    height, width = tile.shape[:2]
+    assert pixels.shape == (2 * height, 2 * width, 3)
+    distance = abs(pixels[:height, width:].astype(int) - tile.astype(int))
+    assert distance.max() <= 8  # two palettes of 256 colours
+    assert sheet.alt == " ".join(f"one: the diagonal at {lag}" for lag in (0, 1, 2))
+
+
+def test_no_settings_give_no_sheet() -> None:
+    with pytest.raises(ValueError, match="at least one setting"):
+        widgets.small_multiples(draw, [])
