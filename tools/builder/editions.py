@@ -99,7 +99,9 @@ def _shown(cell: Cell, edition: str) -> str | None:
 
 
 def _cell(lesson: Lesson, cell: Cell, source: str) -> NotebookNode:
-    metadata: dict[str, object] = {"tags": list(cell.tags)} if cell.tags else {}
+    # The line that a passing check prints is always compared.
+    tags = list(dict.fromkeys([*cell.tags, *(["nbval-check-output"] if "check" in cell else [])]))
+    metadata: dict[str, object] = {"tags": tags} if tags else {}
     if "check" in cell:
         metadata |= {"deletable": False, "editable": False}
     # The id comes from the source's text: a cell has the same one with its answer and without.
