@@ -4,9 +4,8 @@ A layer is a shape given by its signed distance (negative inside), softened over
 filled with one colour: the painter's algorithm. `face_parts` holds the layers, `faces` their order.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,9 @@ from torch import Tensor
 
 #: The head's middle lies this far below the canvas's, and it tilts around a point this far below.
 HEAD_SHIFT, NECK = 0.08, 0.75
+
+#: Outlines: dark, and wide enough to survive 32 pixels.
+INK, LINE = (0.16, 0.11, 0.13), 0.037
 
 Colour = Tensor | tuple[float, float, float]
 
@@ -78,32 +80,38 @@ class Canvas:
             self.lean,
         )
 
-    @contextlib.contextmanager
-    def only(self, chosen: Tensor) -> Iterator["Canvas | None"]:
-        """The portraits where `chosen` (B, 1, 1) holds, or None where nobody is chosen.
+    def rows(self, which: slice | Tensor) -> "Canvas":
+        """Some of the portraits: shared by a slice, copied by an index."""
+        return Canvas(
+            self.image[which],
+            self.u[which],
+            self.v[which],
+            self.pixel,
+            {name: value[which] for name, value in self.units.items()},
+            {name: value[which] for name, value in self.traits.items()},
+            self.lean,
+        )
 
-        A prop is worn by few; this spares the others the work. They are painted on a copy, which is
-        put back at the end.
+    def only(self, chosen: Tensor, paint: Callable[["Canvas"], None]) -> None:
+        """Let `paint` work on the portraits where `chosen` (B, 1, 1) holds.
+
+        A prop is worn by few; this spares the others the work. Neighbours are painted in place,
+        scattered portraits on a copy that is put back.
         """
         index = chosen.flatten().nonzero().flatten()
         if len(index) == 0:
-            yield None
             return
-        part = Canvas(
-            self.image[index],
-            self.u[index],
-            self.v[index],
-            self.pixel,
-            {name: value[index] for name, value in self.units.items()},
-            {name: value[index] for name, value in self.traits.items()},
-            self.lean,
-        )
-        yield part
-        self.image[index] = part.image
+        first, last = int(index[0]), int(index[-1])
+        if last - first + 1 == len(index):
+            paint(self.rows(slice(first, last + 1)))
+            return
+        copy = self.rows(index)
+        paint(copy)
+        self.image[index] = copy.image
 
     def cover(self, distance: Tensor) -> Tensor:
         """How much of each pixel lies inside a shape, from its signed distance."""
-        return (0.5 - distance / self.pixel).clamp_(0, 1)
+        return (distance * (-1 / self.pixel)).add_(0.5).clamp_(0, 1)
 
     def paint(self, cover: Tensor, colour: Colour) -> None:
         """Lay a colour over the image where `cover` (B, h, w) says, in place."""
@@ -114,11 +122,39 @@ class Canvas:
     def fill(self, distance: Tensor, colour: Colour, opacity: Tensor | None = None) -> None:
         """Fill a shape given by its signed distance, see-through where `opacity` is below one."""
         cover = self.cover(distance)
-        self.paint(cover if opacity is None else cover * opacity, colour)
+        self.paint(cover if opacity is None else cover.mul_(opacity), colour)
+
+    def outlined(
+        self,
+        distance: Tensor,
+        colour: Colour,
+        *,
+        ink: Colour = INK,
+        line: float = LINE,
+        opacity: Tensor | None = None,
+    ) -> Tensor:
+        """Fill a shape and draw a line round it; return what the shape covers."""
+        edge = (distance * (-1 / self.pixel)).add_(0.5)
+        outer, inner = (edge + line / self.pixel).clamp_(0, 1), edge.clamp_(0, 1)
+        if opacity is not None:
+            outer, inner = outer.mul_(opacity), inner.mul_(opacity)
+        self.paint(outer, ink)
+        self.paint(inner, colour)
+        return inner
+
+
+def length(x: Tensor, y: Tensor) -> Tensor:
+    """The square root of x * x + y * y, twice as fast as `torch.hypot`, which guards overflow."""
+    return (x * x).addcmul_(y, y).sqrt_()
 
 
 def ellipse(u: Tensor, v: Tensor, width: Tensor | float, height: Tensor | float) -> Tensor:
-    """The signed distance to an ellipse round (0, 0), exact in the axes' directions of a circle."""
-    reach = torch.hypot(u / width, v / height)
-    small = min(width, height) if isinstance(width, float) and isinstance(height, float) else width
-    return (reach - 1) * small
+    """The signed distance to an ellipse round (0, 0): exact for circles and along its width."""
+    return length(u / width, v / height).sub_(1).mul_(width)
+
+
+def round_corner(first: Tensor, second: Tensor, radius: float) -> Tensor:
+    """The signed distance to what lies in both shapes, with a round corner where they meet."""
+    first, second = first + radius, second + radius
+    corner = length(first.clamp(min=0), second.clamp(min=0))
+    return corner.add_(torch.maximum(first, second).clamp_(max=0)).sub_(radius)

@@ -112,8 +112,10 @@ def paint_portraits(image: Tensor, units: Tensor, who: Cast) -> None:
     face_parts.head(canvas, skin)
     face_parts.blush(canvas)
     face_parts.nose(canvas, skin)
+    face_parts.wrinkles(canvas)
     face_parts.eyes(canvas)
     face_parts.mouth(canvas)
+    face_parts.tongue_out(canvas)
     face_parts.hair_in_front(canvas)
     face_parts.brows(canvas)
     face_parts.glasses(canvas)
@@ -144,7 +146,8 @@ def draw_faces(
     _check(units, actor, size, light)
     company = draw_cast() if cast is None else cast
     who = company.pick(actor)
-    order = who.style.argsort(stable=True)  # a chunk then holds few hair styles
+    # A chunk then holds few hair styles, and its glasses stand together.
+    order = (2 * who.style + who.glasses).argsort(stable=True)
     lit = torch.full_like(actor, -1) if light is None else light
     # Backdrops and shoulders depend on actor and light only: each pair is painted once.
     pair, pair_of = torch.unique(actor * (len(LIGHTS) + 1) + lit + 1, return_inverse=True)
