@@ -6,8 +6,10 @@ accuracy that any model can reach is known. No person appears in it and none is 
     clips = theatre.make("masks", n=1000, seed=0)
     clips.frames, clips.waveform, clips.sentences   # rendered when asked for
     clips.features()                                # a FeatureSet to train on
+    theatre.ceilings("masks")                       # what a perfect model would reach
 """
 
+from mmlib.data.theatre.ceilings import Ceilings, ceilings
 from mmlib.data.theatre.clips import Clips, company
 from mmlib.data.theatre.embedding import word_vectors
 from mmlib.data.theatre.emotions import (
@@ -20,9 +22,13 @@ from mmlib.data.theatre.emotions import (
     VOICE_UNITS,
 )
 from mmlib.data.theatre.faces import LIGHTS, draw_faces
+from mmlib.data.theatre.late import late_ceilings
 from mmlib.data.theatre.making import make
-from mmlib.data.theatre.presets import PRESETS, Script
+from mmlib.data.theatre.posteriors import posterior
+from mmlib.data.theatre.presets import PRESETS
+from mmlib.data.theatre.script import Script
 from mmlib.data.theatre.sentences import LEXICON, VOCABULARY, spell, write_sentences
+from mmlib.data.theatre.traces import trace_concordances
 from mmlib.data.theatre.voices import synthesise
 
 __all__ = [
@@ -37,13 +43,18 @@ __all__ = [
     "VOCABULARY",
     "VOICE",
     "VOICE_UNITS",
+    "Ceilings",
     "Clips",
     "Script",
+    "ceilings",
     "company",
     "draw_faces",
+    "late_ceilings",
     "make",
+    "posterior",
     "spell",
     "synthesise",
+    "trace_concordances",
     "word_vectors",
     "write_sentences",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmlib.data.theatre.emotions import COORDINATES, EMOTIONS, IRONY_MAP, PRECISIONS
-from mmlib.data.theatre.presets import MODALITIES, Script
+from mmlib.data.theatre.script import MODALITIES, Script
 
 NUM_ACTORS = 24
 NUM_LIGHTS = 4

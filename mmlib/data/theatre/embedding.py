@@ -17,7 +17,7 @@ from mmlib.data.features import FeatureSet
 from mmlib.data.theatre.displays import NUM_LIGHTS
 from mmlib.data.theatre.emotions import FACE, VOICE
 from mmlib.data.theatre.motion import FACE_SPREAD, VOICE_SPREAD
-from mmlib.data.theatre.presets import MODALITIES
+from mmlib.data.theatre.script import MODALITIES
 from mmlib.data.theatre.sentences import VOCABULARY
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from typing import Any
 
 from mmlib.data.theatre.clips import Clips
 from mmlib.data.theatre.displays import draw_cues
-from mmlib.data.theatre.presets import Script, find_script
+from mmlib.data.theatre.presets import find_script
+from mmlib.data.theatre.script import Script
 
 
 def make(preset: str | Script = "masks", *, n: int = 1000, seed: int = 0, **knobs: Any) -> Clips:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmlib.data.theatre import motion, traces
 from mmlib.data.theatre.displays import Cues
-from mmlib.data.theatre.presets import Script
+from mmlib.data.theatre.script import Script
 
 
 class Meaning:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mmlib.data.theatre.displays import stream
 from mmlib.data.theatre.emotions import FACE_UNITS, VOICE_UNITS
 from mmlib.data.theatre.motion import drawable
-from mmlib.data.theatre.presets import Script
+from mmlib.data.theatre.script import Script
 from mmlib.data.theatre.voices import VOICE_LIMITS
 
 SPREAD = 0.5
