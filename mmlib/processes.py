@@ -119,7 +119,8 @@ class DrawAsOne(TorchFunctionMode):
     def _whole(self, x: Tensor, fill: bool = False) -> Tensor:
         """Make room for the whole batch in the memory order of `x`, which the draws follow."""
         shape = (self._share.total, *x.shape[1:])
-        order = sorted(range(x.ndim), key=lambda axis: (-int(x.stride(axis)), axis))
+        strides = x.stride()
+        order = sorted(range(x.ndim), key=lambda axis: (-strides[axis], axis))
         room = x.detach().new_zeros([shape[axis] for axis in order])
         whole = room.permute([order.index(axis) for axis in range(x.ndim)])
         if fill:

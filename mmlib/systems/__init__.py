@@ -1,0 +1,69 @@
+"""Systems: the baselines and the papers' models, by name.
+
+`build("concat", ConcatConfig.for_dataset(features))` makes one. A new system adds one line to
+`SYSTEMS`; the command line and the tests that every system goes through find it there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mmlib.systems.baselines import BaselineConfig, Concat, Late, Majority
+
+
+class System(NamedTuple):
+    """A system's configuration class and its model, which is made as `model(config=config)`."""
+
+    config: Any
+    model: Any
+
+
+class UnknownSystem(ValueError):
+    """A name that no system has."""
+
+
+SYSTEMS: dict[str, System] = {
+    "majority": System(BaselineConfig, Majority),
+    "concat": System(BaselineConfig, Concat),
+    "late": System(BaselineConfig, Late),
+}
+
+__all__ = [
+    "SYSTEMS",
+    "BaselineConfig",
+    "Concat",
+    "Late",
+    "Majority",
+    "System",
+    "UnknownSystem",
+    "build",
+    "find",
+]
+
+
+def find(name: str) -> System:
+    """Find a system by its name.
+
+    Raises:
+        UnknownSystem: there is none of this name.
+    """
+    if name not in SYSTEMS:
+        raise UnknownSystem(f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}.")
+    return SYSTEMS[name]
+
+
+def build(name: str, config: Any) -> nn.Module:
+    """Build a system by its name.
+
+    Raises:
+        UnknownSystem: there is none of this name.
+        TypeError: the config is another system's.
+    """
+    system = find(name)
+    if not isinstance(config, system.config):
+        raise TypeError(
+            f"{name!r} takes a {system.config.__name__}, not a {type(config).__name__}."
+        )
+    return system.model(config=config)
