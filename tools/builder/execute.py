@@ -29,6 +29,7 @@ def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECO
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],
     )
     start = time.perf_counter()
     try:

@@ -76,7 +76,9 @@ def _build(lesson: Lesson, edition: str, root: Path, url: str, slack: float) -> 
         if found := lint.complaints(notebook, executed=executed):
             raise BuildError("\n  ".join(found))
         if seconds > (limit := budget(lesson.number) * slack):
-            raise BuildError(f"takes {seconds:.0f} s, over its budget of {limit:.0f} s")
+            raise BuildError(
+                f"takes {seconds:.0f} s, over its budget of {limit:.0f} s (a busy machine: --slack 3)"
+            )
     except BuildError as error:
         raise BuildError(f"{path}: {error}") from None
     return Built(path, editions.as_text(notebook), seconds)

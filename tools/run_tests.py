@@ -1,0 +1,52 @@
+"""Runs everything that CI runs, and says at the end what failed and how long each part took.
+
+A part that fails does not stop the others. Each worker gets one thread, so that two workers on two
+cores do not fight.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+WORKERS = "2"
+CELL_SECONDS = "60"
+BUDGET_MINUTES = 35
+
+NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", CELL_SECONDS]
+# loadfile: the cells of one notebook share a kernel, and so a worker.
+PARTS: dict[str, list[str]] = {
+    "lint": [PYTHON, "-m", "ruff", "check", "."],
+    "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
+    "types": [PYTHON, "-m", "mypy"],
+    "tests": [PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--durations=15"],
+    "nbval": [PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--dist=loadfile", *NBVAL]
+    + ["notebooks", "solutions"],
+}
+
+
+def main(parts: dict[str, list[str]] = PARTS, root: Path = ROOT) -> int:
+    """Run every part, print the summary, return 1 if any failed."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    rows = []
+    for name, command in parts.items():
+        shown = ["python" if word == PYTHON else word for word in command]
+        print(f"\n== {name}: {' '.join(shown)}", flush=True)
+        start = time.perf_counter()
+        code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
+        rows.append((name, code, time.perf_counter() - start))
+    print("\n== summary")
+    for name, code, seconds in rows:
+        print(
+            f"{name:<8} {'passed' if code == 0 else f'FAILED (exit code {code})':<24} {seconds:6.0f} s"
+        )
+    total = sum(seconds for *_, seconds in rows) / 60
+    print(f"{'in all':<8} {'':<24} {total:6.1f} min of {BUDGET_MINUTES}")
+    return int(any(code for _, code, _ in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
