@@ -33,8 +33,8 @@ class Canvas:
     `u` and `v` are the head's coordinates, to the right and down: (0, 0) is the middle of the head,
     1 is half a canvas, and they tilt with the head. Units and traits are shaped to go with them.
 
-    *Shape*: `image` (B, 3, h, w); `u`, `v` (B, h, w); `units` and `traits` (B, 1, 1) each, colours
-    among the traits (B, 3, 1, 1).
+    *Shape*: `image` (B, C, h, w), red, green, blue and, if C is 4, how much of a pixel is skin; `u`,
+    `v` (B, h, w); `units` and `traits` (B, 1, 1) each, colours among the traits (B, C, 1, 1).
     """
 
     image: Tensor
@@ -47,7 +47,7 @@ class Canvas:
 
     @classmethod
     def of(cls, image: Tensor, units: dict[str, Tensor], traits: dict[str, Tensor]) -> "Canvas":
-        """Lay head coordinates over square images (B, 3, S, S), tilted by the unit `tilt`."""
+        """Lay head coordinates over square images (B, C, S, S), tilted by the unit `tilt`."""
         size = image.shape[-1]
         axis = (torch.arange(size, device=image.device) + 0.5) * (2 / size) - 1
         x, y = axis[None, None, :], axis[None, :, None] - (HEAD_SHIFT + NECK)
@@ -114,10 +114,11 @@ class Canvas:
         return (distance * (-1 / self.pixel)).add_(0.5).clamp_(0, 1)
 
     def paint(self, cover: Tensor, colour: Colour) -> None:
-        """Lay a colour over the image where `cover` (B, h, w) says, in place."""
+        """Lay a colour over the image where `cover` (B, h, w) says, in place; a tuple is no skin."""
         if isinstance(colour, tuple):
-            colour = self.image.new_tensor(colour)[:, None, None]
-        self.image.lerp_(colour, cover[:, None])  # (B, 3, h, w), (B, 3, 1, 1), (B, 1, h, w)
+            channels = (*colour, 0.0)[: self.image.shape[1]]
+            colour = self.image.new_tensor(channels)[:, None, None]
+        self.image.lerp_(colour, cover[:, None])  # (B, C, h, w), (B, C, 1, 1), (B, 1, h, w)
 
     def fill(self, distance: Tensor, colour: Colour, opacity: Tensor | None = None) -> None:
         """Fill a shape given by its signed distance, see-through where `opacity` is below one."""

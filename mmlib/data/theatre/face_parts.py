@@ -19,20 +19,6 @@ EYES, MOUTH = 0.0, 0.39  # the height of either
 ROUND_MOUTH = 0.17  # mouths narrower than this are round
 
 
-def complexion(skin: Tensor, units: dict[str, Tensor]) -> Tensor:
-    """The skin as the emotion colours it: red, pale, or green about the nose where disgusted.
-
-    *Shape*: `skin` (B, 3, 1, 1), units (B, 1, 1) -> (B, 3, 1, 1).
-    """
-    tint = units["tint"][:, None]
-    red, pale = tint.clamp(min=0), (-tint).clamp(min=0)
-    sick = units["wrinkle"][:, None] * pale
-    shift = red * skin.new_tensor([0.05, -0.07, -0.07])[:, None, None]
-    shift = shift + pale * skin.new_tensor([-0.035, -0.005, 0.012])[:, None, None]
-    shift = shift + sick * skin.new_tensor([-0.16, 0.04, -0.14])[:, None, None]
-    return (skin + shift).clamp(0, 1)
-
-
 def shirt(canvas: Canvas) -> None:
     """Shoulders in the actor's shirt, plain or striped."""
     part = canvas.window(-1.0, 0.42, 1.0, 1.0)
@@ -42,13 +28,15 @@ def shirt(canvas: Canvas) -> None:
     part.fill(stripe, (0.97, 0.96, 0.93), inside * part.traits["stripes"])
 
 
-def neck(canvas: Canvas, skin: Tensor) -> None:
+def neck(canvas: Canvas) -> None:
     """The neck, in the shade of the chin."""
     part = canvas.window(-0.2, 0.45, 0.2, 0.8)
-    part.fill(torch.maximum(part.u.abs() - 0.16, (part.v - 0.58).abs() - 0.16), skin * 0.78)
+    part.fill(
+        torch.maximum(part.u.abs() - 0.16, (part.v - 0.58).abs() - 0.16), part.traits["skin"] * 0.78
+    )
 
 
-def ears(canvas: Canvas, skin: Tensor) -> None:
+def ears(canvas: Canvas) -> None:
     """Both ears; long hair and bobs hide them."""
     style = canvas.traits["style"]
 
@@ -60,28 +48,41 @@ def ears(canvas: Canvas, skin: Tensor) -> None:
     canvas.window(-0.8, -0.16, 0.8, 0.25).only(~hidden, paint)
 
 
-def head(canvas: Canvas, skin: Tensor) -> None:
+def head(canvas: Canvas) -> None:
     """A superellipse of exponent 2.5, x * x * sqrt(x) (no slow power), narrower at the jaw."""
     part = canvas.window(-0.68, -0.80, 0.68, 0.80)
     width, height = part.traits["head_width"], part.traits["head_height"]
     jaw = width - (0.20 * width) * (part.v - 0.05).clamp_(min=0)
     x, y = (part.u / jaw).abs_(), (part.v / height).abs_()
     reach = (x * x).mul_(x.sqrt_()) + (y * y).mul_(y.sqrt_())
-    part.outlined(reach.sub_(1).mul_(width * 0.4), skin)
+    part.outlined(reach.sub_(1).mul_(width * 0.4), part.traits["skin"])
+
+
+def complexion(canvas: Canvas) -> None:
+    """The skin as the emotion colours it: red, pale, or green where the nose is wrinkled."""
+    tint, wrinkle = canvas.units["tint"][:, None], canvas.units["wrinkle"][:, None]
+    red, pale = tint.clamp(min=0), (-tint).clamp(min=0)
+    colours = canvas.image.new_tensor(
+        [[0.05, -0.07, -0.07], [-0.035, -0.005, 0.012], [-0.16, 0.04, -0.14]]
+    )
+    reddened, paled, sickened = colours[:, :, None, None]
+    shift = red * reddened + pale * paled + pale * wrinkle * sickened  # (B, 3, 1, 1)
+    canvas.image[:, :3].addcmul_(canvas.image[:, 3:], shift)
 
 
 def blush(canvas: Canvas) -> None:
-    """Rosy cheeks, soft at the edge."""
+    """Rosy cheeks, soft at the edge, on what is skin."""
     part = canvas.window(-0.60, 0.04, 0.60, 0.44)
     away = length((part.u.abs() - 0.35) / 0.24, (part.v - 0.24) / 0.175)
-    part.paint((1 - away * away).clamp_(min=0).mul_(0.72 * part.units["blush"]), (0.97, 0.38, 0.38))
+    cheek = (1 - away * away).clamp_(min=0).mul_(0.72 * part.units["blush"])
+    part.paint(cheek.mul_(part.image[:, 3]), (0.97, 0.38, 0.38))
 
 
-def nose(canvas: Canvas, skin: Tensor) -> None:
+def nose(canvas: Canvas) -> None:
     """A soft shadow."""
     part = canvas.window(-0.14, 0.06, 0.14, 0.28)
     size = part.traits["nose_size"]
-    part.fill(ellipse(part.u, part.v - 0.17, size * 1.3, size), skin * 0.82)
+    part.fill(ellipse(part.u, part.v - 0.17, size * 1.3, size), part.traits["skin"] * 0.82)
 
 
 def wrinkles(canvas: Canvas) -> None:

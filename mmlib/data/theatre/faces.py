@@ -4,13 +4,15 @@ A portrait is painted like a picture, back to front: backdrop, shirt, hair, head
 backdrop may be lit by one of four lights, told apart by their colour and by their shape.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmlib.data.theatre import face_parts
 from mmlib.data.theatre.canvas import Canvas
-from mmlib.data.theatre.cast import Cast
+from mmlib.data.theatre.cast import STYLES, Cast
 from mmlib.data.theatre.cast import cast as draw_cast
 from mmlib.data.theatre.emotions import FACE_UNITS
 
@@ -71,56 +73,65 @@ def light_distance(light: int, x: Tensor, y: Tensor) -> Tensor:
     return torch.hypot(x, y + 0.05) - 0.92 - 0.22 * ray
 
 
-def empty_stage(traits: Cast, light: Tensor, size: int) -> Tensor:
-    """Backdrops, lit or not (light -1), with the actors' shoulders before them.
+def paint_bodies(who: Cast, light: Tensor, tilt: Tensor, size: int) -> Tensor:
+    """Everything that does not depend on the emotion but for the tilt: backdrop, shirt, hair, head.
 
-    *Shape*: traits of P actors, `light` (P,) -> (P, 3, S, S) in [0, 1].
+    *Shape*: P actors, `light` (P,) or -1 for none, `tilt` (P,) -> (P, 4, S, S): red, green, blue,
+    and how much of a pixel is skin.
     """
     axis = (torch.arange(size, device=light.device) + 0.5) * (2 / size) - 1
     x, y = axis, axis[:, None]
-    vignette = 1.06 - 0.22 * (x * x + (y + 0.1) ** 2)
-    image = (traits.backdrop[:, :, None, None] * vignette).clamp_(0, 1)
-    for number, colour in enumerate(LIGHT_COLOURS.to(light.device)):
+    image = who.backdrop.new_zeros(len(light), 4, size, size)
+    image[:, :3] = who.backdrop[:, :, None, None]
+    for number, colour in enumerate(LIGHT_COLOURS.to(light.device)[:, :, None, None]):
         rows = (light == number).nonzero().flatten()
-        inside = (0.5 - light_distance(number, x, y) * size / 2).clamp_(0, 1)
-        beam = torch.lerp(0.34 * colour[:, None, None], colour[:, None, None], inside)
-        image[rows] = (beam * vignette).clamp_(0, 1)
-    canvas = Canvas.of(
-        image,
-        {"tilt": torch.zeros(len(image), 1, 1, device=light.device)},
-        {"shirt": traits.shirt[:, :, None, None], "stripes": traits.stripes[:, None, None]},
-    )
-    face_parts.shirt(canvas)
+        if len(rows):
+            inside = (0.5 - light_distance(number, x, y) * size / 2).clamp_(0, 1)
+            image[rows, :3] = torch.lerp(0.34 * colour, colour, inside)
+    image.mul_(1.06 - 0.22 * (x * x + (y + 0.1) ** 2)).clamp_(0, 1)  # darker towards the corners
+    is_skin = {"skin": 1.0, "hair": 0.0, "shirt": 0.0}
+    traits = _shaped(who)
+    for name, share in is_skin.items():
+        traits[name] = torch.nn.functional.pad(traits[name], (0, 0, 0, 0, 0, 1), value=share)
+    upright = Canvas.of(image, {"tilt": torch.zeros_like(tilt)[:, None, None]}, traits)
+    face_parts.shirt(upright)
+    canvas = Canvas.of(image, {"tilt": tilt[:, None, None]}, traits)
+    face_parts.hair_behind(canvas)
+    face_parts.neck(canvas)
+    face_parts.ears(canvas)
+    face_parts.head(canvas)
+    face_parts.nose(canvas)
+    face_parts.hair_in_front(canvas)
     return image
 
 
-def paint_portraits(image: Tensor, units: Tensor, who: Cast) -> None:
-    """Paint one chunk of heads on prepared backdrops, in place.
+def paint_expressions(image: Tensor, units: Tensor, who: Cast) -> Tensor:
+    """Paint on bodies what shows an emotion; returns the finished pictures.
 
-    *Shape*: `image` (B, 3, S, S), `units` (B, 16) within their limits, B actors.
+    *Shape*: `image` (B, 4, S, S), `units` (B, 16) within their limits, B actors -> (B, 3, S, S).
     """
     columns = {name: units[:, i, None, None] for i, name in enumerate(FACE_UNITS)}
-    traits = {
-        name: value[:, :, None, None] if value.dim() == 2 else value[:, None, None]
-        for name, value in vars(who).items()
-    }
-    canvas = Canvas.of(image, columns, traits)
-    skin = face_parts.complexion(traits["skin"], columns)
-    face_parts.hair_behind(canvas)
-    face_parts.neck(canvas, skin)
-    face_parts.ears(canvas, skin)
-    face_parts.head(canvas, skin)
+    canvas = Canvas.of(image, columns, _shaped(who))
+    face_parts.complexion(canvas)
     face_parts.blush(canvas)
-    face_parts.nose(canvas, skin)
+    canvas = dataclasses.replace(canvas, image=image[:, :3])
     face_parts.wrinkles(canvas)
     face_parts.eyes(canvas)
     face_parts.mouth(canvas)
     face_parts.tongue_out(canvas)
-    face_parts.hair_in_front(canvas)
     face_parts.brows(canvas)
     face_parts.glasses(canvas)
     face_parts.tears(canvas)
     face_parts.sweat(canvas)
+    return canvas.image
+
+
+def _shaped(who: Cast) -> dict[str, Tensor]:
+    """Traits that go with coordinates (B, h, w), colours that go with images (B, C, h, w)."""
+    return {
+        name: value[:, :, None, None] if value.dim() == 2 else value[:, None, None]
+        for name, value in vars(who).items()
+    }
 
 
 @torch.no_grad()
@@ -136,7 +147,8 @@ def draw_faces(
     """Draw one portrait for each row of face units.
 
     The picture is a function of its arguments: nothing is drawn by chance, and no portrait depends
-    on another. Units are clamped to `FACE_LIMITS` first.
+    on another. Units are clamped to `FACE_LIMITS`, and the tilt is rounded so that no pixel moves by
+    more than a fifth of its size: a body is painted once for all portraits that share it.
 
     *Shape*: `units` (B, 16) in the order of `FACE_UNITS`, `actor` (B,) int64, `light` (B,) int64
     indexing `LIGHTS` -> (B, 3, size, size) uint8.
@@ -145,19 +157,25 @@ def draw_faces(
     """
     _check(units, actor, size, light)
     company = draw_cast() if cast is None else cast
-    who = company.pick(actor)
-    # A chunk then holds few hair styles, and its glasses stand together.
-    order = (2 * who.style + who.glasses).argsort(stable=True)
-    lit = torch.full_like(actor, -1) if light is None else light
-    # Backdrops and shoulders depend on actor and light only: each pair is painted once.
-    pair, pair_of = torch.unique(actor * (len(LIGHTS) + 1) + lit + 1, return_inverse=True)
-    pair_actor = torch.div(pair, len(LIGHTS) + 1, rounding_mode="floor")
-    stages = empty_stage(company.pick(pair_actor), pair % (len(LIGHTS) + 1) - 1, size)
+    style = company.pick(actor).style
     limited = limit_units(units.float())
+    tilt = limited[:, FACE_UNITS.index("tilt")]
+    step = 0.5 / size
+    notch = (tilt / step).round()
+    tilt.copy_(notch * step)
+
+    # Sorted by mouth and body, a chunk holds one kind of mouth, few hair styles and few bodies.
+    lit = torch.full_like(actor, -1) if light is None else light
+    narrow = limited[:, FACE_UNITS.index("mouth_width")] < face_parts.ROUND_MOUTH
+    body = (narrow.long() * len(STYLES) + style) * len(company) + actor
+    body = body * (len(LIGHTS) + 1) + lit + 1
+    body = body * (2 * size) + notch.long() + size
     pictures = torch.empty(len(units), 3, size, size, dtype=torch.uint8, device=units.device)
-    for rows in order.split(chunk):
-        image = stages[pair_of[rows]]
-        paint_portraits(image, limited[rows], company.pick(actor[rows]))
+    for rows in body.argsort(stable=True).split(chunk):
+        which = torch.unique_consecutive(body[rows], return_inverse=True)[1]
+        first = rows[which.diff(prepend=which.new_tensor([-1])).nonzero().flatten()]
+        bodies = paint_bodies(company.pick(actor[first]), lit[first], tilt[first], size)
+        image = paint_expressions(bodies[which], limited[rows], company.pick(actor[rows]))
         pictures[rows] = image.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8)
     return pictures
 
