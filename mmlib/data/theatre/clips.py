@@ -69,7 +69,12 @@ class Clips(Meaning):
 
     @functools.cached_property
     def tokens(self) -> Tensor:
-        """The words as places in `VOCABULARY`, 0 behind the last one, (N, words)."""
+        """The words as places in `VOCABULARY`, 0 behind the last one, (N, words).
+
+        Traces say nothing.
+        """
+        if self.class_names is None:
+            return torch.zeros(len(self), self.script.max_words, dtype=torch.int64)
         named = None
         if self.script.marker == "light":
             named = self.cues.light_order[np.arange(len(self.cues)), self.cues.moment]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from mmlib.data.theatre.clips import Clips
 from mmlib.data.theatre.displays import draw_cues
 from mmlib.data.theatre.presets import find_script
@@ -72,6 +74,6 @@ the last one's emotion |
     """
     script = find_script(preset, **knobs)
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{name} must be a whole number from {least}, not {value!r}.")
-    return Clips(draw_cues(script, n, seed))
+    return Clips(draw_cues(script, int(n), int(seed)))

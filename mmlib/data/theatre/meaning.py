@@ -67,13 +67,20 @@ class Meaning:
         return self.script.classes
 
     @property
-    def felt(self) -> Tensor:
-        """The hidden emotion, (N,)."""
+    def felt(self) -> Tensor | None:
+        """The hidden emotion, (N,); None for traces."""
+        if self.script.classes is None:
+            return None
         return self._take(motion.shown_emotion(self.cues, self.cues.felt))
 
     @property
     def displays(self) -> dict[str, Tensor]:
-        """The emotion that each modality shows at the moment that counts, modality -> (N,)."""
+        """The emotion that each modality shows at the moment that counts, modality -> (N,).
+
+        Empty for traces.
+        """
+        if self.script.classes is None:
+            return {}
         shown = self.cues.displays.items()
         return {name: self._take(motion.shown_emotion(self.cues, d)) for name, d in shown}
 

@@ -121,12 +121,12 @@ class Script:
                 raise ValueError(f"{name} must be one of {choices}, not {getattr(self, name)!r}.")
         for name, allowed in (("modalities", MODALITIES), ("emotions", EMOTIONS)):
             _check_names(self, name, allowed)
-        for name in ("voice_noise", "face_noise"):
-            if len(getattr(self, name)) != 2 or min(getattr(self, name)) <= 0:
-                raise ValueError(
-                    f"{name} must be two numbers above 0, for valence and arousal; "
-                    f"{getattr(self, name)!r} is not."
-                )
+        for name in ("voice_noise", "face_noise", "sentence_length"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) != 2 or not min(value) > 0:
+                raise ValueError(f"{name} must be two numbers above 0, not {value!r}.")
+        if not isinstance(self.random_lights, bool):
+            raise ValueError(f"random_lights must be True or False, not {self.random_lights!r}.")
         _check_prior(self)
         _check_agreement(self)
 
@@ -167,10 +167,14 @@ class Script:
         for knob in knobs:
             if knob not in known:
                 raise ValueError(f"the theatre has no knob {knob!r}; it has {', '.join(known)}.")
-        frozen: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in knobs.items()
-        }
+        frozen = {knob: _frozen(value) for knob, value in knobs.items()}
         return dataclasses.replace(self, **frozen)
+
+
+def _frozen(value: Any) -> Any:
+    """A knob's value as something that can be hashed: tuples for lists and arrays."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_number(script: Script, name: str, low: float, high: float) -> None:
