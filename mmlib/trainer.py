@@ -188,16 +188,25 @@ class Trainer:
         """Compute the loss of a share, its weight in the sum over processes, and its gradient's.
 
         Processes average their gradients, hence the factor `world`. A mean over samples is the
-        weighted mean of the shares' means. A concordance is not: for it every process sees all rows
-        and has the whole value, but only its own rows carry a gradient, so the gradients add up.
+        weighted mean of the shares' means. A concordance is not: where the labels are numbers, every
+        process sees all rows and has the whole value, but only its own rows carry a gradient, so
+        the gradients add up.
         """
-        if loss is default_loss and batch.labels.is_floating_point() and self.world > 1:
+        if batch.labels.is_floating_point() and self.world > 1:
+            rows = len(share.samples)
+
+            def whole_batch(value: Any) -> Any:
+                same = isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
+                return gather_rows(value, share.counts) if same else value
+
             joined = Batch(
-                {},
-                {name: gather_rows(mask, share.counts) for name, mask in batch.masks.items()},
-                gather_rows(batch.labels, share.counts),
+                {name: whole_batch(x) for name, x in batch.inputs.items()},
+                {name: whole_batch(mask) for name, mask in batch.masks.items()},
+                whole_batch(batch.labels),
             )
-            value = loss((gather_rows(output[0], share.counts),), joined)
+            fields = map(whole_batch, output)
+            named = output._make(fields) if hasattr(output, "_make") else tuple(fields)
+            value = loss(named, joined)
             part = share.total / whole
             return value, part / self.world, part * self.world
         part = share.counts[self.rank] / whole
