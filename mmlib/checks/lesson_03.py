@@ -36,7 +36,8 @@ def check_cross_attend(answer: Any) -> None:
     fresh = expect.Fresh(31)
     for device in expect.devices():
         query, context = fresh.normal(2, 5, 11).to(device), fresh.normal(2, 7, 13).to(device)
-        maps = [fresh.normal(*s).to(device) for s in ((11, 3), (13, 3), (13, 17))]
+        to_query, to_key = fresh.normal(11, 3).to(device), fresh.normal(13, 3).to(device)
+        maps = (to_query, to_key, fresh.normal(13, 17).to(device))
         mask = fresh.padding_mask(2, 7).to(device)
         tried = "query (2, 5, 11), context (2, 7, 13), maps to 3, 3 and 17 features, mask (2, 7)"
         with expect.inputs_left_alone(hint=2, query=query, context=context, mask=mask):
@@ -69,7 +70,7 @@ def _attend_by_hand(answer: Any) -> None:
 
 def _attend_to_nothing(answer: Any, fresh: expect.Fresh) -> None:
     query, context = fresh.normal(3, 2, 5), fresh.normal(3, 7, 5)
-    maps = [fresh.normal(5, 4) for _ in range(3)]
+    maps = (fresh.normal(5, 4), fresh.normal(5, 4), fresh.normal(5, 4))
     mask = torch.ones(3, 7, dtype=torch.bool)
     mask[1] = False
     tried = "three samples, of which sample 1 has no context at all (its mask is all False)"
