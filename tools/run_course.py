@@ -6,6 +6,7 @@ The exit code is 1 if a lesson fails or runs over its budget.
 """
 
 import argparse
+import copy
 import html
 import json
 import sys
@@ -80,11 +81,11 @@ def page(notebook: NotebookNode, title: str) -> str:
     Formulas are drawn by MathJax, which the page takes from the network; without one they are
     shown as they are written.
     """
-    copy = nbformat.from_dict(notebook)
-    for cell in copy.cells:
+    described = copy.deepcopy(notebook)
+    for cell in described.cells:
         for output in cell.get("outputs", ()):
             _describe(output)
-    text, _ = nbconvert.HTMLExporter().from_notebook_node(copy, {"metadata": {"name": title}})
+    text, _ = nbconvert.HTMLExporter().from_notebook_node(described, {"metadata": {"name": title}})
     return str(text)
 
 

@@ -29,18 +29,18 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 FIRST_CELL = """\
-# Generated: finds the course, or fetches it (Colab); it never touches the installed torch.
 import importlib.util, os, pathlib, subprocess, sys
-if importlib.util.find_spec("mmlib") is None:
-    url, home = os.environ.get("MMLIB_REPOSITORY", "{url}"), pathlib.Path.home() / "{name}"
-    home = next((p for p in pathlib.Path.cwd().parents if (p / "mmlib").is_dir()), home)
+absent = lambda *names: [name for name in names if importlib.util.find_spec(name) is None]
+if absent("mmlib"):  # on Colab, say: fetch the course, and leave the installed torch alone
+    url = os.environ.get("MMLIB_REPOSITORY", "{url}")
+    above = [folder for folder in pathlib.Path.cwd().parents if (folder / "mmlib").is_dir()]
+    home = (above or [pathlib.Path.home() / "{name}"])[0]
     if not home.is_dir(): subprocess.run(["git", "clone", "-q", "--depth=1", url, home], check=True)
-    sys.path.insert(0, str(home))
-    lacking = [name for name in ("einops", "accelerate") if importlib.util.find_spec(name) is None]
-    if lacking: subprocess.run([sys.executable, *"-m pip install -q --no-deps".split(), *lacking], check=True)
-import mmlib, torch
-print(f"course {{mmlib.__version__}}, torch {{torch.__version__}}, on", "a GPU" if torch.cuda.is_available()
-      else "the CPU" + "; for a GPU: Runtime > Change runtime type" * ("google.colab" in sys.modules))"""
+    sys.path.insert(0, str(home)); pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    for name in absent("einops", "accelerate"): subprocess.run([*pip, name], check=True)
+import mmlib, torch; gpu = torch.cuda.is_available()
+print("course", mmlib.__version__, "| torch", torch.__version__, "|", "GPU" if gpu else "CPU")
+if "google.colab" in sys.modules and not gpu: print("For a GPU: Runtime > Change runtime type")"""
 
 
 def repository(root: Path) -> str:

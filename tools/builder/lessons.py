@@ -1,6 +1,6 @@
 """Builds whole lessons: source in, three files' texts out."""
 
-import json
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,11 +122,11 @@ def compare(path: Path, stored: str | None, fresh: str) -> Difference:
 
 def bare(notebook: NotebookNode) -> str:
     """The notebook without outputs and execution counts: what its source alone decides."""
-    copy = nbformat.from_dict(json.loads(nbformat.writes(notebook, version=4)))
-    for cell in copy.cells:
+    stripped = copy.deepcopy(notebook)
+    for cell in stripped.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    return nbformat.writes(copy, version=4)
+    return str(nbformat.writes(stripped, version=4))
 
 
 def _changed_cells(old: NotebookNode, new: NotebookNode) -> list[str]:
