@@ -17,6 +17,9 @@ WATER, WATER_EDGE = (0.48, 0.77, 0.98), (0.12, 0.32, 0.60)
 GUM, TEETH, TONGUE = (0.45, 0.08, 0.12), (1.0, 1.0, 0.97), (0.90, 0.42, 0.45)
 EYES, MOUTH = 0.0, 0.39  # the height of either
 ROUND_MOUTH = 0.17  # mouths narrower than this are round
+#: How far down the hair comes, before the head and behind it.
+BOTTOM = {"crop": -0.08, "long": 0.68, "curls": 0.55, "bob": 0.42, "bun": -0.05}
+FRONT_BOTTOM = BOTTOM | {"curls": 0.0}
 
 
 def shirt(canvas: Canvas) -> None:
@@ -26,6 +29,53 @@ def shirt(canvas: Canvas) -> None:
     inside = part.outlined(distance, part.traits["shirt"])
     stripe = (((part.v - 0.60) / 0.16).frac() - 0.5).abs() * 0.16 - 0.04
     part.fill(stripe, (0.97, 0.96, 0.93), inside * part.traits["stripes"])
+
+
+def hair_behind(canvas: Canvas) -> None:
+    """Hair that falls behind the head, and the bun on top of it."""
+
+    def fall(part: Canvas, style: str) -> None:
+        part = part.window(-0.82, -0.90, 0.82, BOTTOM[style] + 0.06)
+        part.outlined(outline_of_hair(part, style), part.traits["hair"] * 0.80)
+
+    def bun(part: Canvas) -> None:
+        part = part.window(-0.26, -1.12, 0.26, -0.60)
+        part.outlined(ellipse(part.u, part.v + 0.88, 0.20, 0.18), part.traits["hair"] * 0.80)
+
+    worn = canvas.traits["style"]
+    for style in ("long", "curls", "bob"):
+        canvas.only(worn == STYLES.index(style), functools.partial(fall, style=style))
+    canvas.only(worn == STYLES.index("bun"), bun)
+
+
+def outline_of_hair(part: Canvas, style: str) -> Tensor:
+    """The signed distance to the outer edge of the hair."""
+    width, height = part.traits["head_width"], part.traits["head_height"]
+    u, v = part.u, part.v
+    if style == "curls":
+        locks = (15 * u).cos_().mul_((15 * v).cos_()).mul_(0.035)
+        return ellipse(u, v + 0.12, width * 1.22, height * 1.04).sub_(locks)
+    if style in ("long", "bob"):  # a cap whose sides fall straight from its widest place
+        wide, bottom = (width * 1.17, 0.66) if style == "long" else (width * 1.20, 0.40)
+        wide = wide * (1 + 0.10 * v)
+        cap = ellipse(u, (v + 0.03).clamp_(max=0), wide, height * 1.13)
+        return round_corner(cap, v - bottom, 0.14)
+    return ellipse(u, v + 0.04, width * 1.09, height * 1.14)
+
+
+def hairline(part: Canvas, style: str) -> Tensor:
+    """The signed distance to the opening through which the face looks out of the hair."""
+    width = part.traits["head_width"]
+    u, v = part.u, part.v
+    if style == "crop":  # swept to one side
+        return ellipse(u, v - 0.20 - 0.26 * u, width * 0.94, 0.70)
+    if style == "curls":
+        return ellipse(u, v - 0.22, width * 0.90, 0.71).add_((17 * u).cos_(), alpha=0.02)
+    if style == "long":  # parted in the middle, a curtain to each side
+        return ellipse(u, v - 0.28 - 0.25 * u.abs(), width * 0.90, 0.84)
+    if style == "bob":  # cut straight across
+        return round_corner(u.abs() - width * (0.86 - 0.08 * v), -0.49 - v, 0.16)
+    return ellipse(u, v - 0.18, width * 0.96, 0.70)  # combed back into a bun
 
 
 def neck(canvas: Canvas) -> None:
@@ -58,6 +108,37 @@ def head(canvas: Canvas) -> None:
     part.outlined(reach.sub_(1).mul_(width * 0.4), part.traits["skin"])
 
 
+def nose(canvas: Canvas) -> None:
+    """A soft shadow."""
+    part = canvas.window(-0.14, 0.06, 0.14, 0.28)
+    size = part.traits["nose_size"]
+    part.fill(ellipse(part.u, part.v - 0.17, size * 1.3, size), part.traits["skin"] * 0.82)
+
+
+def hair_in_front(canvas: Canvas) -> None:
+    """Hair on top of the head: all within the outline of the style and outside its hairline."""
+
+    def paint(part: Canvas, style: str) -> None:
+        bottom = FRONT_BOTTOM[style]
+        part = part.window(-0.82, -0.92, 0.82, bottom + 0.06)
+        shape = torch.maximum(outline_of_hair(part, style), -hairline(part, style))
+        part.outlined(torch.maximum(shape, part.v - bottom), part.traits["hair"])
+
+    for number, style in enumerate(STYLES):
+        worn = canvas.traits["style"] == number
+        canvas.only(worn, functools.partial(paint, style=style))
+    shine(canvas)
+
+
+def shine(canvas: Canvas) -> None:
+    """A soft light on the crown."""
+    part = canvas.window(-0.42, -0.72, 0.12, -0.50)
+    u, v = part.u + 0.15, part.v + 0.62 - 0.4 * part.u.square()
+    light = 1 - (u / 0.25).square_().add_((v / 0.075).square_())
+    lighter = (part.traits["hair"] * 1.35 + 0.10).clamp(max=1)
+    part.paint(light.clamp_(min=0).mul_(0.55), lighter)
+
+
 def complexion(canvas: Canvas) -> None:
     """The skin as the emotion colours it: red, pale, or green where the nose is wrinkled."""
     tint, wrinkle = canvas.units["tint"][:, None], canvas.units["wrinkle"][:, None]
@@ -76,13 +157,6 @@ def blush(canvas: Canvas) -> None:
     away = length((part.u.abs() - 0.35) / 0.24, (part.v - 0.24) / 0.175)
     cheek = (1 - away * away).clamp_(min=0).mul_(0.72 * part.units["blush"])
     part.paint(cheek.mul_(part.image[:, 3]), (0.97, 0.38, 0.38))
-
-
-def nose(canvas: Canvas) -> None:
-    """A soft shadow."""
-    part = canvas.window(-0.14, 0.06, 0.14, 0.28)
-    size = part.traits["nose_size"]
-    part.fill(ellipse(part.u, part.v - 0.17, size * 1.3, size), part.traits["skin"] * 0.82)
 
 
 def wrinkles(canvas: Canvas) -> None:
@@ -117,19 +191,6 @@ def eyes(canvas: Canvas) -> None:
     # The glint is on the same side of both eyes, so it is not mirrored.
     glint = length(part.u - torch.sign(part.u) * gap + 0.045, down + 0.05)
     part.fill(glint - 0.036, WHITE, white)
-
-
-def brows(canvas: Canvas) -> None:
-    """Two brows, darker than any hair and painted over it, so that no fringe hides them."""
-    part = canvas.window(-0.46, EYES - 0.50, 0.46, EYES - 0.10)
-    units, traits = part.units, part.traits
-    out = part.u.abs() - (traits["eye_gap"] + 0.01)
-    down = part.v - (EYES - traits["eye_size"] * 1.12 - 0.075 - 0.8 * units["brow_height"])
-    cosine, sine = units["brow_angle"].cos(), units["brow_angle"].sin()
-    along = cosine * out + sine * down
-    across = cosine * down - sine * out - 0.9 * along * along  # arched
-    beyond = (along.abs_() - 0.135).clamp_(min=0)
-    part.fill(length(beyond, across) - traits["brow_thickness"], traits["hair"] * 0.40)
 
 
 def mouth(canvas: Canvas) -> None:
@@ -181,6 +242,32 @@ def tongue_out(canvas: Canvas) -> None:
     part.only(canvas.units["wrinkle"] > 0.6, paint)
 
 
+def brows(canvas: Canvas) -> None:
+    """Two brows, darker than any hair and painted over it, so that no fringe hides them."""
+    part = canvas.window(-0.46, EYES - 0.50, 0.46, EYES - 0.10)
+    units, traits = part.units, part.traits
+    out = part.u.abs() - (traits["eye_gap"] + 0.01)
+    down = part.v - (EYES - traits["eye_size"] * 1.12 - 0.075 - 0.8 * units["brow_height"])
+    cosine, sine = units["brow_angle"].cos(), units["brow_angle"].sin()
+    along = cosine * out + sine * down
+    across = cosine * down - sine * out - 0.9 * along * along  # arched
+    beyond = (along.abs_() - 0.135).clamp_(min=0)
+    part.fill(length(beyond, across) - traits["brow_thickness"], traits["hair"] * 0.40)
+
+
+def glasses(canvas: Canvas) -> None:
+    """Round frames that match the shirt, and a bridge."""
+
+    def paint(part: Canvas) -> None:
+        size, gap = part.traits["eye_size"] * 1.5, part.traits["eye_gap"]
+        u, v = part.u.abs(), part.v - EYES
+        rim = (length(u - gap, v) - size).abs_() - 0.02
+        bridge = torch.maximum((v + 0.03).abs_() - 0.02, u - (gap - size))
+        part.fill(torch.minimum(rim, bridge), part.traits["shirt"] * 0.6)
+
+    canvas.window(-0.56, EYES - 0.3, 0.56, EYES + 0.3).only(canvas.traits["glasses"] > 0, paint)
+
+
 def tears(canvas: Canvas) -> None:
     """A tear under each eye."""
 
@@ -202,92 +289,3 @@ def sweat(canvas: Canvas) -> None:
         part.outlined(drop, WATER, ink=WATER_EDGE, line=0.025, opacity=part.units["sweat"])
 
     canvas.window(0.25, -0.53, 0.65, -0.12).only(canvas.units["sweat"] > 0.1, paint)
-
-
-def glasses(canvas: Canvas) -> None:
-    """Round frames that match the shirt, and a bridge."""
-
-    def paint(part: Canvas) -> None:
-        size, gap = part.traits["eye_size"] * 1.5, part.traits["eye_gap"]
-        u, v = part.u.abs(), part.v - EYES
-        rim = (length(u - gap, v) - size).abs_() - 0.02
-        bridge = torch.maximum((v + 0.03).abs_() - 0.02, u - (gap - size))
-        part.fill(torch.minimum(rim, bridge), part.traits["shirt"] * 0.6)
-
-    canvas.window(-0.56, EYES - 0.3, 0.56, EYES + 0.3).only(canvas.traits["glasses"] > 0, paint)
-
-
-def outline_of_hair(part: Canvas, style: str) -> Tensor:
-    """The signed distance to the outer edge of the hair."""
-    width, height = part.traits["head_width"], part.traits["head_height"]
-    u, v = part.u, part.v
-    if style == "curls":
-        locks = (15 * u).cos_().mul_((15 * v).cos_()).mul_(0.035)
-        return ellipse(u, v + 0.12, width * 1.22, height * 1.04).sub_(locks)
-    if style in ("long", "bob"):  # a cap whose sides fall straight from its widest place
-        wide, bottom = (width * 1.17, 0.66) if style == "long" else (width * 1.20, 0.40)
-        wide = wide * (1 + 0.10 * v)
-        cap = ellipse(u, (v + 0.03).clamp_(max=0), wide, height * 1.13)
-        return round_corner(cap, v - bottom, 0.14)
-    return ellipse(u, v + 0.04, width * 1.09, height * 1.14)
-
-
-def hairline(part: Canvas, style: str) -> Tensor:
-    """The signed distance to the opening through which the face looks out of the hair."""
-    width = part.traits["head_width"]
-    u, v = part.u, part.v
-    if style == "crop":  # swept to one side
-        return ellipse(u, v - 0.20 - 0.26 * u, width * 0.94, 0.70)
-    if style == "curls":
-        return ellipse(u, v - 0.22, width * 0.90, 0.71).add_((17 * u).cos_(), alpha=0.02)
-    if style == "long":  # parted in the middle, a curtain to each side
-        return ellipse(u, v - 0.28 - 0.25 * u.abs(), width * 0.90, 0.84)
-    if style == "bob":  # cut straight across
-        return round_corner(u.abs() - width * (0.86 - 0.08 * v), -0.49 - v, 0.16)
-    return ellipse(u, v - 0.18, width * 0.96, 0.70)  # combed back into a bun
-
-
-def hair_behind(canvas: Canvas) -> None:
-    """Hair that falls behind the head, and the bun on top of it."""
-
-    def fall(part: Canvas, style: str) -> None:
-        part = part.window(-0.82, -0.90, 0.82, BOTTOM[style] + 0.06)
-        part.outlined(outline_of_hair(part, style), part.traits["hair"] * 0.80)
-
-    def bun(part: Canvas) -> None:
-        part = part.window(-0.26, -1.12, 0.26, -0.60)
-        part.outlined(ellipse(part.u, part.v + 0.88, 0.20, 0.18), part.traits["hair"] * 0.80)
-
-    worn = canvas.traits["style"]
-    for style in ("long", "curls", "bob"):
-        canvas.only(worn == STYLES.index(style), functools.partial(fall, style=style))
-    canvas.only(worn == STYLES.index("bun"), bun)
-
-
-#: How far down the hair comes, before the head and behind it.
-BOTTOM = {"crop": -0.08, "long": 0.68, "curls": 0.55, "bob": 0.42, "bun": -0.05}
-FRONT_BOTTOM = BOTTOM | {"curls": 0.0}
-
-
-def hair_in_front(canvas: Canvas) -> None:
-    """Hair on top of the head: all within the outline of the style and outside its hairline."""
-
-    def paint(part: Canvas, style: str) -> None:
-        bottom = FRONT_BOTTOM[style]
-        part = part.window(-0.82, -0.92, 0.82, bottom + 0.06)
-        shape = torch.maximum(outline_of_hair(part, style), -hairline(part, style))
-        part.outlined(torch.maximum(shape, part.v - bottom), part.traits["hair"])
-
-    for number, style in enumerate(STYLES):
-        worn = canvas.traits["style"] == number
-        canvas.only(worn, functools.partial(paint, style=style))
-    shine(canvas)
-
-
-def shine(canvas: Canvas) -> None:
-    """A soft light on the crown."""
-    part = canvas.window(-0.42, -0.72, 0.12, -0.50)
-    u, v = part.u + 0.15, part.v + 0.62 - 0.4 * part.u.square()
-    light = 1 - (u / 0.25).square_().add_((v / 0.075).square_())
-    lighter = (part.traits["hair"] * 1.35 + 0.10).clamp(max=1)
-    part.paint(light.clamp_(min=0).mul_(0.55), lighter)

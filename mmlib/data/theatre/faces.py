@@ -171,6 +171,8 @@ def draw_faces(
     body = body * (len(LIGHTS) + 1) + lit + 1
     body = body * (2 * size) + notch.long() + size
     pictures = torch.empty(len(units), 3, size, size, dtype=torch.uint8, device=units.device)
+    if len(units) == 0:
+        return pictures
     for rows in body.argsort(stable=True).split(chunk):
         which = torch.unique_consecutive(body[rows], return_inverse=True)[1]
         first = rows[which.diff(prepend=which.new_tensor([-1])).nonzero().flatten()]

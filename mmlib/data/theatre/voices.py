@@ -192,7 +192,7 @@ def synthesise(
     *Raises*: ValueError for wrong shapes, units that are not finite, an unknown actor, a sample
     rate other than 8,000 or 16,000 and less than a quarter of a second.
     """
-    check_arguments(units, actor, sample_rate, samples)
+    check_arguments(units, actor, sample_rate, samples, tone, beat)
     n_fft, hop = round(0.032 * sample_rate), round(FRAME * sample_rate)
     duration = samples / sample_rate
     limits = torch.from_numpy(VOICE_LIMITS).to(units.device)
@@ -230,7 +230,14 @@ def synthesise(
     return waveform, energy
 
 
-def check_arguments(units: Tensor, actor: Tensor, sample_rate: int, samples: int) -> None:
+def check_arguments(
+    units: Tensor,
+    actor: Tensor,
+    sample_rate: int,
+    samples: int,
+    tone: Tensor | None,
+    beat: Tensor | None,
+) -> None:
     """Raise a ValueError that says what is wrong with the arguments of `synthesise`."""
     if units.dim() != 2 or units.shape[1] != len(VOICE_UNITS):
         raise ValueError(
@@ -246,6 +253,15 @@ def check_arguments(units: Tensor, actor: Tensor, sample_rate: int, samples: int
         raise ValueError(
             f"voice units must be finite, found NaN or infinity at (clip, unit) {where}"
         )
+    for name, track in (("tone", tone), ("beat", beat)):
+        if track is not None and track.shape != units.shape[:1]:
+            raise ValueError(
+                f"{name} must hold one number per clip: {len(units)} clips, got {tuple(track.shape)}"
+            )
+        if track is not None and bool(((track < 0) | (track > 1)).any()):
+            raise ValueError(f"{name} must lie in [0, 1]; got values outside")
+    if tone is not None and bool(tone.isnan().any()):
+        raise ValueError("tone must be a number in every clip; use 0 where the voice is plain")
     if sample_rate not in (8000, 16000):
         raise ValueError(f"voices are made at 8000 or 16000 samples a second, got {sample_rate}")
     if samples < sample_rate // 4:
