@@ -64,9 +64,8 @@ def lay_out(lesson: Lesson, edition: str, *, url: str) -> NotebookNode:
     title, *rest = _chosen(lesson, edition)
     about = _new(lesson, "markdown", ABOUT[edition].format(stem=lesson.stem))
     first = _new(lesson, "code", first_cell(url))
-    notebook = new_notebook(cells=[title, about, first, *rest], metadata=METADATA)
-    notebook.nbformat_minor = 5
-    _make_ids_unique(notebook)
+    cells = _with_unique_ids([title, about, first, *rest])
+    notebook = new_notebook(cells=cells, metadata=METADATA, nbformat_minor=5)
     try:
         refuse_skipped_levels(c.source for c in notebook.cells if c.cell_type == "markdown")
     except BuildError as error:
@@ -130,12 +129,13 @@ def _pointer(lesson: Lesson, exercise: Exercise) -> str:
     )
 
 
-def _make_ids_unique(notebook: NotebookNode) -> None:
+def _with_unique_ids(cells: list[NotebookNode]) -> list[NotebookNode]:
     seen: Counter[str] = Counter()
-    for cell in notebook.cells:
+    for cell in cells:
         seen[cell.id] += 1
         if seen[cell.id] > 1:
             cell.id = f"{cell.id}-{seen[cell.id]}"
+    return cells
 
 
 def as_text(notebook: NotebookNode) -> str:

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
@@ -31,6 +32,7 @@ def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECO
         store_widget_state=False,
         extra_arguments=["--log-level=ERROR"],
     )
+    metadata = dict(notebook.metadata)
     start = time.perf_counter()
     try:
         client.execute(env=os.environ | ENVIRONMENT)
@@ -44,6 +46,7 @@ def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECO
         said = f"raised {error.ename}: {error.evalue}\n{error.traceback}"
         raise blame(index, source, said) from None
     seconds = time.perf_counter() - start
+    notebook.metadata = nbformat.from_dict(metadata)  # the kernel has put its own version there
     tidy(notebook)
     return seconds
 
@@ -57,7 +60,6 @@ def _failed(notebook: NotebookNode) -> int:
 
 def tidy(notebook: NotebookNode) -> None:
     """Drop what changes from run to run: progress on stderr, widget models, split streams, times."""
-    notebook.metadata.pop("widgets", None)
     for index, cell in enumerate(notebook.cells):
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":

@@ -55,9 +55,10 @@ def _read(path: Path) -> Lesson:
     )
     for cell in cells:
         refuse_cell(cell)
-    refuse_unsolved_use(cells)
     title, minutes = _opening(cells, name[1])
-    return Lesson(path, name[1], title, minutes, cells, tuple(_exercises(cells, name[1])))
+    exercises = tuple(_exercises(cells, name[1]))
+    refuse_unsolved_use(cells)
+    return Lesson(path, name[1], title, minutes, cells, exercises)
 
 
 def _opening(cells: tuple[Cell, ...], number: str) -> tuple[str, int]:

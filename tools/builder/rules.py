@@ -10,7 +10,7 @@ NBVAL_COMMENT = re.compile(r"(?mi)^\s*#+\s*(?:NBVAL_|PYTEST_VALIDATE_)\w+.*$")
 NEARLY_MARKER = re.compile(r"#+\s*(?:BEGIN|END)\s+SOLUTION", re.IGNORECASE)
 MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 HTML_IMAGE = re.compile(r"(?is)<img\b[^>]*>")
-ALT_TEXT = re.compile(r"\balt=(?:\"[^\"]*\S[^\"]*\"|'[^']*\S[^']*')")
+ALT_TEXT = re.compile(r"\balt=(?:\"[^\"]*[^\"\s][^\"]*\"|'[^']*[^'\s][^']*')")
 FENCE = re.compile(r"(?ms)^(```|~~~).*?^\1[ \t]*$")
 HEADING = re.compile(r"(?m)^(#{1,6}) +\S.*$")
 
