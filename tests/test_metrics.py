@@ -45,10 +45,10 @@ def test_balanced_accuracy_is_mean_recall_and_for_two_classes_the_papers_formula
 
 
 def test_weighted_f1_is_the_mean_of_class_f1_and_not_the_f1_of_means():
-    # E-01, by hand: class 0 has F1 2*2/(3+2) = .8, class 1 has 0, with supports 3 and 1.
-    report = classification_report([0, 0, 2, 2], [0, 0, 0, 1])
-    assert report["weighted_f1"] == pytest.approx(0.8 * 3 / 4)
-    assert report["macro_f1"] == pytest.approx(0.8 / 3), "class 2 was predicted, so it counts"
+    # E-01, by hand: class 0 has F1 2*2/(3+2) = .8, class 1 has 1, with supports 3 and 1.
+    report = classification_report([0, 0, 2, 1], [0, 0, 0, 1])
+    assert report["weighted_f1"] == pytest.approx((3 * 0.8 + 1) / 4)
+    assert report["macro_f1"] == pytest.approx(1.8 / 3), "class 2 was predicted, so it counts"
     precision, recall = report["weighted_precision"], report["weighted_recall"]
     assert 2 * precision * recall / (precision + recall) != pytest.approx(report["weighted_f1"])
 
