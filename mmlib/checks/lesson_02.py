@@ -49,7 +49,7 @@ def check_masked_softmax(answer: Any) -> None:
             came = answer(scores, mask)
         expect.shape(came, (batch, queries, keys), tried=tried)
         expect.like(came, scores, tried=tried)
-        expect.finite(came, name="the weights", tried=tried, hint=2)
+        expect.finite(came, name="each weight", tried=tried, hint=2)
         expect.sums_to_one(came, tried=tried, hint=2)
         expect.zero(came, ~mask, name="the weight of a masked key", tried=tried, hint=2)
         expect.close(came, masked_softmax(scores, mask), name="weights", tried=tried, hint=2)
@@ -58,13 +58,13 @@ def check_masked_softmax(answer: Any) -> None:
     everyone = torch.ones(2, 3, dtype=torch.bool)
     tried = "rows of scores around 1000 and around -1000, nothing masked"
     came = answer(loud, everyone)
-    expect.finite(came, name="the weights", tried=tried, hint=1)
+    expect.finite(came, name="each weight", tried=tried, hint=1)
     expect.close(came, masked_softmax(loud, everyone), name="weights", tried=tried, hint=3)
     hidden = torch.tensor([[1000.0, 1.0, 2.0]])
     quiet = torch.tensor([[False, True, True]])
     tried = "scores [1000, 1, 2] of which the first is masked"
     came = answer(hidden, quiet)
-    expect.finite(came, name="the weights", tried=tried, hint=3)
+    expect.finite(came, name="each weight", tried=tried, hint=3)
     expect.close(came, masked_softmax(hidden, quiet), name="weights", tried=tried, hint=3)
 
     scores = fresh.normal(7, 3).requires_grad_()
@@ -144,36 +144,36 @@ def check_in_heads(answer: Any) -> None:
     batch, queries, keys, heads, width = 2, 5, 7, 3, 4
     query = fresh.normal(batch, queries, heads * width)
     key, value = (fresh.normal(batch, keys, heads * width) for _ in range(2))
-    given: list[tuple[Tensor, ...]] = []
-
-    def watch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        given.append((q, k, v))
-        return scaled_dot_product_attention(q, k, v)
-
+    whole = (("query", query, queries), ("key", key, keys), ("value", value, keys))
     tried = "query (2, 5, 12), key and value (2, 7, 12), three heads"
+    calls = 0
+
+    def watch(*given: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        for got, (name, source, steps) in zip(given, whole, strict=True):
+            what = f"the {name} that attend is given"
+            expect.shape(got, (batch, heads, steps, width), name=what, tried=tried, hint=1)
+            for head in range(heads):
+                first, last = head * width, (head + 1) * width - 1
+                expect.close(
+                    got[:, head],
+                    source[..., first : last + 1],
+                    name=f"head {head}'s {name}",
+                    tried=f"{tried}; features {first} to {last} belong to head {head}",
+                    hint=2,
+                )
+        return scaled_dot_product_attention(*given)
+
     with expect.inputs_left_alone(hint=2, query=query, key=key, value=value):
         came = answer(query, key, value, heads, watch)
     expect.that(
-        len(given) == 1,
+        calls == 1,
         "one call of attend, for all heads at once",
-        got=f"{len(given)} calls",
+        got=f"{calls} calls",
         tried=tried,
         hint=1,
     )
-    whole = (("query", query, queries), ("key", key, keys), ("value", value, keys))
-    for got, (name, source, steps) in zip(given[0], whole, strict=True):
-        what = f"the {name} that attend is given"
-        expect.shape(got, (batch, heads, steps, width), name=what, tried=tried, hint=1)
-        for head in range(heads):
-            own = source[..., head * width : (head + 1) * width]
-            expect.close(
-                got[:, head],
-                own,
-                name=f"head {head} of the {name}, features {head * width} to "
-                f"{(head + 1) * width - 1},",
-                tried=tried,
-                hint=2,
-            )
     expect.shape(came, (batch, queries, heads * width), tried=tried, hint=3)
     expect.close(
         came,

@@ -35,7 +35,7 @@ def scaled_dot_product_attention(
     sigmoid scores, takes the readable path, which does hold it. Both give the same numbers.
 
     Shape:
-        - query: (..., Tq, D); key: (..., Tk, D); value: (..., Tk, Dv)
+        - query: (..., Tq, D); key: (..., Tk, D); value: (..., Tk, Dv); leading axes broadcast
         - mask: bool, broadcasts to (..., Tq, Tk), True = attend. A padding mask (B, Tk) of
           sequences with heads (B, H, T, D) goes in as ``mask[:, None, None, :]``.
         - bias: float, broadcasts to (..., Tq, Tk), added to the scaled scores
@@ -54,6 +54,7 @@ def scaled_dot_product_attention(
         TypeError: the mask is not boolean.
         ValueError: shapes that do not fit, or a score that is neither softmax nor sigmoid.
     """
+    query, key, value = _share_leading_axes(query, key, value)
     _validate(query, key, value, mask, bias, score)
     if return_weights or score != "softmax":
         out, weights = _explicit(query, key, value, mask, bias, score, dropout)
@@ -117,6 +118,22 @@ def _fused(
     return out if empty is None else out.masked_fill(empty, 0.0)
 
 
+def _share_leading_axes(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Expand what one side has once, such as a learnt query, to the other's batch and heads."""
+    axes = {tensor.shape[:-2] for tensor in tensors}
+    if len(axes) == 1:
+        return tensors
+    try:
+        common = torch.broadcast_shapes(*axes)
+    except RuntimeError:
+        came = ", ".join(str(tuple(tensor.shape[:-2])) for tensor in tensors)
+        raise ValueError(
+            f"Query, key and value have the leading axes {came}; expected axes that broadcast. "
+            "Check which of them lacks the batch or the heads."
+        ) from None
+    return tuple(tensor.expand(*common, *tensor.shape[-2:]) for tensor in tensors)
+
+
 def _validate(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, score: str
 ) -> None:
@@ -133,8 +150,7 @@ def _validate(
             f"There are {key.shape[-2]} keys and {value.shape[-2]} values; expected one value a "
             "key. Take both from the same sequence."
         )
-    wanted = (*torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2])
-    wanted = (*wanted, key.shape[-2])
+    wanted = (*query.shape[:-1], key.shape[-2])
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(
             f"The mask has dtype {mask.dtype}; expected torch.bool with True = attend. Numbers to "

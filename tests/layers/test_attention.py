@@ -128,6 +128,17 @@ def test_any_number_of_leading_axes_gives_the_same_numbers(rank):
         torch.testing.assert_close(out[index], one)
 
 
+def test_one_query_is_shared_by_a_whole_batch():
+    _, k, v = tensors()
+    query = torch.randn(1, TQ, D)
+    mask = torch.rand(B, 1, 1, TK) > 0.3
+    shared = scaled_dot_product_attention(query, k, v, mask=mask)
+    written_out = scaled_dot_product_attention(query.expand(B, H, TQ, D), k, v, mask=mask)
+    torch.testing.assert_close(shared, written_out)
+    explicit, _ = scaled_dot_product_attention(query, k, v, mask=mask, return_weights=True)
+    torch.testing.assert_close(explicit, shared, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("score", ["softmax", "sigmoid"])
 def test_masked_keys_receive_no_weight_and_change_nothing(device, score):
     q, k, v = tensors(device)
@@ -244,6 +255,8 @@ def test_sizes_that_do_not_fit_are_named():
     q, k, v = tensors()
     with pytest.raises(ValueError, match="7 features and keys 6"):
         scaled_dot_product_attention(q, k[..., :6], v)
+    with pytest.raises(ValueError, match=r"\(2, 3\), \(2,\), \(2, 3\); expected axes that"):
+        scaled_dot_product_attention(q, k[:, 0], v)
     with pytest.raises(ValueError, match="11 keys and 10 values"):
         scaled_dot_product_attention(q, k, v[..., :10, :])
 
