@@ -216,7 +216,7 @@ class Trainer:
         """Refuse a model whose output does not fit the labels, before the loss does it less kindly."""
         shape = tuple(output[0].shape)
         if self.train_set.class_names is not None:
-            expected: tuple[int, ...] = (len(batch), len(self.train_set.class_names))
+            expected: tuple[int, ...] = (batch.size, len(self.train_set.class_names))
         else:
             expected = tuple(batch.labels.shape)
         if shape != expected:

@@ -24,8 +24,9 @@ class Batch(NamedTuple):
     masks: dict[str, Tensor]
     labels: Tensor
 
-    def __len__(self) -> int:
-        """Count the samples (not the fields)."""
+    @property
+    def size(self) -> int:
+        """Count the samples (`len` counts the fields, as of any NamedTuple)."""
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Batch:
