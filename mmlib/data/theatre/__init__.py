@@ -26,7 +26,7 @@ from mmlib.data.theatre.late import late_ceilings
 from mmlib.data.theatre.making import make
 from mmlib.data.theatre.posteriors import posterior
 from mmlib.data.theatre.presets import PRESETS
-from mmlib.data.theatre.script import Script
+from mmlib.data.theatre.script import MODALITIES, Script
 from mmlib.data.theatre.sentences import LEXICON, VOCABULARY, spell, write_sentences
 from mmlib.data.theatre.traces import trace_concordances
 from mmlib.data.theatre.voices import synthesise
@@ -39,6 +39,7 @@ __all__ = [
     "IRONY_MAP",
     "LEXICON",
     "LIGHTS",
+    "MODALITIES",
     "PRESETS",
     "VOCABULARY",
     "VOICE",

@@ -16,7 +16,14 @@ from mmlib.data.theatre.meaning import Meaning
 from mmlib.data.theatre.posteriors import class_posterior
 from mmlib.data.theatre.presets import find_script
 from mmlib.data.theatre.script import Script
-from mmlib.data.theatre.tables import MARKER_CHANNEL, SUBSETS, by_class, channel_table, combine
+from mmlib.data.theatre.tables import (
+    MARKER_CHANNEL,
+    SUBSETS,
+    by_class,
+    channel_table,
+    combine,
+    with_lips,
+)
 from mmlib.data.theatre.traces import trace_concordances
 
 
@@ -55,6 +62,8 @@ def priors(script: Script, *, known_actor: bool) -> list[np.ndarray]:
 
 
 def _table_ceiling(script: Script, subset: tuple[str, ...], prior: np.ndarray) -> float:
+    script, subset = with_lips(script, subset)
+
     def best(tables: list[np.ndarray]) -> float:
         return float(by_class(script, combine(script, tables, prior)).max(0).sum())
 
@@ -121,6 +130,9 @@ def ceilings(
     For traces it is the concordance of the exact posterior mean, averaged over valence and arousal
     (`trace_concordances` has them apart): what the best guess in squared error scores, which a
     rescaled one may beat by up to .02.
+
+    Where `lip_sync` is above 0 the lips tell what the voice shows, so that a subset with vision is
+    bounded by what it reaches with audio added; that bound holds, and need not be reached.
 
     Args:
         preset: a name, a script, or clips.

@@ -171,6 +171,8 @@ def late_ceilings(
 ) -> Rules:
     """What rules that put perfect unimodal decisions together reach, for new actors.
 
+    Where lips follow the voice (`lip_sync`), what they tell is left out.
+
     Args:
         preset: a name, a script, or clips; not traces.
         search: also look for the additive rule of best accuracy; takes seconds.

@@ -49,7 +49,8 @@ voice, in units of their spread over the emotions |
             | pitch_offset | 0 to 3 | 0 | how differently high the actors speak |
             | habit | 0 to .7 | 0 | share of clips in which an actor feels a favourite emotion |
             | jitter | 0 to .3 | .1 | trembling of the face, without meaning |
-            | lip_sync | 0 to .2 | .12 | how far the mouth follows the voice |
+            | lip_sync | 0 to .2 | 0 | how far the mouth follows the voice; lips then tell what the \
+voice shows |
             | lag | 0 to 6 frames | 0 | how much later than the voice the face comes |
             | marker | none, light, beat | none | what says which moment counts |
             | moments | 1 to 4 | 1 | how many expressions a clip holds, one of which counts |

@@ -5,6 +5,7 @@ emotion words of the sentence. By the data-processing inequality nobody who sees
 sound can know more.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -25,6 +26,7 @@ from mmlib.data.theatre.tables import (
     pick_weights,
     sequences,
     tone_given_irony,
+    with_lips,
 )
 
 
@@ -122,8 +124,15 @@ def emotion_likelihood(
     known_actor: bool = False,
     offsets: np.ndarray | None = None,
 ) -> np.ndarray:
-    """P(everything that some modalities show | felt), up to a factor per clip, (N, E)."""
-    script, count = cues.script, len(cues.script.emotions)
+    """P(everything that some modalities show | felt), up to a factor per clip, (N, E).
+
+    Where lips follow the voice, who sees the face is taken to know what is heard.
+    """
+    script, subset = with_lips(cues.script, tuple(subset))
+    if script is not cues.script:
+        heard = {**cues.arrives, "audio": np.ones(len(cues), dtype=bool)}
+        cues = dataclasses.replace(cues, script=script, arrives=heard)
+    count = len(script.emotions)
     offsets = motion.actor_offsets(cues) if offsets is None else offsets
     by_irony = np.ones((2, len(cues), count)) * np.array([1 - script.irony, script.irony]).reshape(
         2, 1, 1

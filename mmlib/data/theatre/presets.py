@@ -61,7 +61,6 @@ PRESETS: dict[str, Script] = {
             marker="beat",
             moments=4,
             num_frames=12,
-            lip_sync=0.0,
             lag=4,
         ),
         _preset("missing", text_missing=0.3, audio_missing=0.3, vision_missing=0.3),
@@ -74,7 +73,6 @@ PRESETS: dict[str, Script] = {
             vision_clarity=math.inf,
             random_lights=True,
             num_frames=1,
-            lip_sync=0.0,
         ),
         _preset(
             "voices",
@@ -98,7 +96,7 @@ PRESETS: dict[str, Script] = {
             max_words=36,
             sentence_length=(12, 36),
         ),
-        _preset("avt_ca", modalities=("audio", "vision"), num_frames=15, size=48),
+        _preset("avt_ca", modalities=("audio", "vision"), num_frames=15, size=48, lip_sync=0.12),
         _preset(
             "jmt",
             labels="trace",
@@ -106,7 +104,6 @@ PRESETS: dict[str, Script] = {
             num_frames=64,
             lag=4,
             jitter=0.0,
-            lip_sync=0.0,
         ),
         _preset(
             "conversations",

@@ -56,11 +56,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "correlation_time": (1, 60),
 }
 
-#: Knobs that take one of a few words.
-CHOICES: dict[str, tuple[str, ...]] = {
+#: Knobs that take one of a few values.
+CHOICES: dict[str, tuple[object, ...]] = {
     "labels": (*LABELINGS, "trace"),
     "marker": ("none", "light", "beat"),
     "split": ("actor", "random"),
+    "random_lights": (False, True),
 }
 
 _WHOLE = ("lag", "moments", "turns", "num_frames", "size", "samples", "sample_rate", "max_words")
@@ -91,7 +92,7 @@ class Script:
     pitch_offset: float = 0.0
     habit: float = 0.0
     jitter: float = 0.1
-    lip_sync: float = 0.12
+    lip_sync: float = 0.0
     lag: int = 0
     marker: str = "none"
     moments: int = 1
@@ -125,8 +126,6 @@ class Script:
             value = getattr(self, name)
             if not isinstance(value, tuple) or len(value) != 2 or not min(value) > 0:
                 raise ValueError(f"{name} must be two numbers above 0, not {value!r}.")
-        if not isinstance(self.random_lights, bool):
-            raise ValueError(f"random_lights must be True or False, not {self.random_lights!r}.")
         _check_prior(self)
         _check_agreement(self)
 

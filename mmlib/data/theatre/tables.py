@@ -20,6 +20,19 @@ SUBSETS: tuple[tuple[str, ...], ...] = tuple(
 MARKER_CHANNEL = {"light": "text", "beat": "audio"}
 
 
+def with_lips(script: Script, subset: tuple[str, ...]) -> tuple[Script, tuple[str, ...]]:
+    """What a subset can tell at most, where lips follow the voice.
+
+    A trained eye reads from the lips how fast and how haltingly somebody speaks, and from that the
+    emotion that the voice shows: who sees the face may know all that is heard, even where the sound
+    itself is missing.
+    """
+    if not script.lip_sync or "vision" not in subset:
+        return script, subset
+    known = {*subset, "audio"}
+    return script.changed(audio_missing=0.0), tuple(name for name in MODALITIES if name in known)
+
+
 def kernel(script: Script, modality: str) -> np.ndarray:
     """P(display | irony, felt), (2, E, E)."""
     table = confusion(modality, getattr(script, f"{modality}_clarity"), script.emotions)

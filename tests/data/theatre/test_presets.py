@@ -80,7 +80,7 @@ def test_a_word_that_does_not_exist_is_refused_with_the_words(knob):
         ("masks", {"sentence_length": 7}, "sentence_length must be two numbers"),
         ("masks", {"sample_rate": 11025}, "8000 or 16000"),
         ("masks", {"samples": 8191}, "multiple of 64 at 8000 Hz"),
-        ("masks", {"random_lights": 1}, "True or False"),
+        ("masks", {"random_lights": "red"}, "random_lights must be one of \\(False, True\\)"),
         ("masks", {"labels": "valence"}, "without 'neutral'"),
         ("masks", {"moments": 2}, "set marker to 'light' or 'beat'"),
         ("masks", {"marker": "light"}, "sentence_length to \\(6, 16\\)"),
