@@ -195,8 +195,11 @@ def eyes(canvas: Canvas) -> None:
 
 def mouth(canvas: Canvas) -> None:
     """A wide mouth that bends, or a round one where it is narrow."""
-    part = canvas.window(-0.40, MOUTH - 0.19, 0.40, MOUTH + 0.36)
-    narrow = canvas.units["mouth_width"] < ROUND_MOUTH
+    units = canvas.units
+    bend = float((0.575 * units["mouth_curve"].abs() + units["mouth_asymmetry"].abs()).max())
+    drop = 0.75 * float(units["mouth_open"].max())
+    part = canvas.window(-0.40, MOUTH - bend - 0.1, 0.40, MOUTH + bend + drop + 0.1)
+    narrow = units["mouth_width"] < ROUND_MOUTH
     part.only(~narrow, wide_mouth)
     part.only(narrow, round_mouth)
 
@@ -204,7 +207,10 @@ def mouth(canvas: Canvas) -> None:
 def wide_mouth(part: Canvas) -> None:
     """Lips along a parabola; between them teeth above and the tongue below."""
     width, opened = part.units["mouth_width"], part.units["mouth_open"]
-    curve, asymmetry = part.units["mouth_curve"], part.units["mouth_asymmetry"]
+    steepest = 0.75 * width  # a narrow mouth cannot bend as far
+    curve = torch.minimum(part.units["mouth_curve"].abs(), steepest)
+    curve = curve * part.units["mouth_curve"].sign()
+    asymmetry = part.units["mouth_asymmetry"]
     across = part.u / width
     dome = 1 - across * across
     middle = (1.15 * curve) * (dome - 0.5) - asymmetry * across + MOUTH
@@ -284,8 +290,9 @@ def sweat(canvas: Canvas) -> None:
 
     def paint(part: Canvas) -> None:
         down = part.v + 0.33
-        width = 0.065 + 0.3 * down.clamp(-0.17, 0.05)
-        drop = ellipse(part.u - part.traits["head_width"] * 0.76, down, width, 0.12)
+        taper = 1 + 4.0 * down.clamp(-0.18, 0.05)
+        across = (part.u - part.traits["head_width"] * 0.76) / taper
+        drop = ellipse(across, down, 0.065, 0.125)
         part.outlined(drop, WATER, ink=WATER_EDGE, line=0.025, opacity=part.units["sweat"])
 
     canvas.window(0.25, -0.53, 0.65, -0.12).only(canvas.units["sweat"] > 0.1, paint)

@@ -145,7 +145,7 @@ def perform(
     # Most of the silence stands at the end of words; its mean share is the unit `pause`.
     word_end = torch.where(last, 1.0, now(draws.word_end))
     share_silent = torch.where(last, 1 / 3, 1 / 3 + 5 / 3 * word_end)
-    sounding = within / (1 - (units["pause"] * share_silent).clamp(max=0.65))  # above 1: silence
+    sounding = within / (1 - (units["pause"] * share_silent).clamp(max=0.75))  # above 1: silence
     consonant = (0.075 * units["rate"]).clamp(0.20, 0.38)  # its share of the sounding part
     kind = now(draws.consonant)
     closing = ramp(sounding / (0.5 * consonant))

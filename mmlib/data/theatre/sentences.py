@@ -97,6 +97,7 @@ that {a} {thing} felt {a}
 it was {a} and so {a}
 the {thing} was so {a} and {a}
 my {person} called the {a} {thing} {a}
+the {thing} was {a} and {a} {when}
 everything about the {a} {place} seemed {a}
 i was sure the {a} {place} was {a}
 i remember the {a} {place} and that {a} {thing}
@@ -109,6 +110,7 @@ it was {a} when we came in and {a} when we left
 the {a} {a} {thing} felt {a}
 the {a} {thing} was {a} and {a}
 it was {a} and {a} and so {a}
+it was {a} {a} and {a} {when}
 everything was {a} and the {a} {thing} seemed {a}
 that {a} {place} and the {a} {thing} were {a}
 i remember the {a} {place} as {a} and {a}
@@ -117,6 +119,7 @@ the {thing} was {a} and the {place} was {a} and {a}
 we saw the {a} {thing} in that {a} {a} {place} {when}
 my {person} said the {a} {place} was {a} and so {a} {when}
 the {a} {a} {thing} was {a} and {a}
+it was {a} {a} {a} and {a}
 it was {a} and {a} and {a} and {a}
 that {a} {a} {thing} and the {a} {place} were {a}
 the {a} {place} and the {a} {thing} were {a} and {a}
@@ -125,6 +128,7 @@ the {a} {thing} was {a} and the {place} was {a} and {a}
 """.strip().splitlines()
 
 LIGHT_CLAUSES = """
+watch for the {light} light
 watch me under the {light} light
 look at me in the {light} light
 look when the {light} light is on
@@ -134,6 +138,14 @@ only the {light} light shows how it was
 wait for the {light} light and watch my face
 look closely when the {light} light is on again
 my face tells you when the {light} light comes on
+the {thing} was {a} under the {light} light
+it was {a} in the {light} light {when}
+it was {a} and {a} under the {light} light
+the {a} {thing} was {a} in the {light} light
+it was {a} {a} and {a} under the {light} light
+the {a} {thing} was {a} and {a} under the {light} light
+the {a} {a} {thing} was {a} and {a} in the {light} light
+the {a} {thing} was {a} {a} and {a} under the {light} light
 """.strip().splitlines()
 
 
@@ -214,12 +226,9 @@ class _Chances:
         return _choose(options, next(self._row))
 
 
-def _frame(
-    chances: _Chances, slots: list[int], lengths: tuple[int, int], light: bool
-) -> tuple[list[str], int]:
-    """Draw the clauses of one sentence: its words, slots still open, and how many adjectives."""
-    wanted = slots[chances.pick(slots)]
-    by_words = _plans(light)[wanted]
+def _frame(chances: _Chances, slots: list[int], lengths: tuple[int, int], light: bool) -> list[str]:
+    """Draw the clauses of one sentence: its words, slots still open."""
+    by_words = _plans(light)[slots[chances.pick(slots)]]
     attainable = [words for words in sorted(by_words) if lengths[0] <= words <= lengths[1]]
     by_count = by_words[attainable[chances.pick(attainable)]]
     counts = sorted(by_count)
@@ -233,7 +242,7 @@ def _frame(
             words.append(joints[chances.pick(joints)])
             unused.remove(words[-1])
         words.extend(options[chances.pick(options)])
-    return words, wanted
+    return words
 
 
 def _check(
@@ -309,7 +318,7 @@ def write_sentences(
     sizes = np.zeros(len(displayed), dtype=np.int64)
     draws = rng.random((len(displayed), 10 + 3 * MAX_SLOTS + lengths[1]))
     for i, emotion in enumerate(displayed.tolist()):
-        words, _ = _frame(_Chances(draws[i, :10]), slots, lengths, light is not None)
+        words = _frame(_Chances(draws[i, :10]), slots, lengths, light is not None)
         replaced, lexicon, which = draws[i, 10 : 10 + 3 * MAX_SLOTS].reshape(3, MAX_SLOTS)
         fillers = _Chances(draws[i, 10 + 3 * MAX_SLOTS :])
         unused = {name: list(options) for name, options in (FILLERS | LEXICON).items()}

@@ -132,7 +132,9 @@ def mouth(score: Score, draws: Draws, tilt: Tensor, tract: Tensor, frequency: Te
         real += gain
         imaginary.addcmul_(gain, away, value=-1)
     # Tilt is the fall of the whole voice in dB an octave; the resonances alone fall by about 3.
-    slope = torch.exp2((tilt + 3) / 6.02 * torch.log2((frequency + 100) / 500))[..., None]
+    # Below the lowest voices there is nothing, and nothing that should count as loudness.
+    slope = torch.exp2((tilt + 3) / 6.02 * torch.log2((frequency + 100) / 500))
+    slope = (slope * frequency.square() / (frequency.square() + 80**2))[..., None]  # (N, K, 1)
     real *= slope
     imaginary *= slope
     power = (real * real).addcmul_(imaginary, imaginary).mean(dim=1, keepdim=True)
