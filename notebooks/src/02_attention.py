@@ -19,7 +19,7 @@
 # 2. say why scores are divided by $\sqrt{d}$, and show what goes wrong without it;
 # 3. split features over heads, mask what is padding, and survive a row in which everything is masked.
 #
-# **Before you start:** lesson 01 (shapes and padding masks). **Time:** about 60 minutes, half of it exercises.
+# **Before you start:** lesson 01 (shapes and padding masks). **Time:** about 75 minutes, 40 of them exercises.
 
 # %%
 import matplotlib.pyplot as plt
@@ -362,8 +362,8 @@ assert measured[False][-1][1] < measured[False][0][1] / 2 and measured[True][-1]
 # ## Taking something home
 #
 # Weights are the means; the **value** is the end. Put the pieces together, with the numbers of this lesson: queries `(B, 1, 4)`,
-# keys `(B, 12, 4)`, values `(B, 12, 16)`, the face units of each frame. The query is four times as long as before, which is a
-# quarter of the temperature.
+# keys `(B, 12, 4)`, values `(B, 12, 16)`, the face units of each frame. The query is four times as long as before; with the division
+# by $\sqrt 4$, that makes a temperature of one half.
 #
 # **Predict, then run.** We read the emotion off by the nearest of eight typical faces. Averaging all frames against attending:
 # what will they score? (There are four expressions in each clip, and one of them counts.)
@@ -400,7 +400,8 @@ right.set(xlabel="weight on the planted frames", ylabel="clips", title="where it
 show_figure(
     figure,
     alt=f"Left: averaging all frames reads {accuracy['mean of all frames']:.2f} of the emotions, attention "
-    f"{accuracy['attention']:.2f}. Right: in most clips more than half of the weight lies on the planted frames, far above the chance of 0.25.",
+    f"{accuracy['attention']:.2f}. Right: in most clips more than half of the weight lies on the planted frames, "
+    "far above the chance of 0.25.",
 )
 
 # %% tags=["claim"]
