@@ -32,10 +32,15 @@ def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     picture = Image.open(buffer).convert("RGB")
+    palette = palette_of(picture, 256)
+    small = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    # Pillow looks colours up coarsely and may take white for a light grey: put it right by hand.
+    places = np.array(small)
+    white = np.array(palette.getpalette()).reshape(-1, 3).sum(1).argmax()
+    places[(np.array(picture) == 255).all(-1)] = white
+    small.putdata(places.ravel().tolist())
     out = io.BytesIO()
-    picture.quantize(palette=palette_of(picture, 256), dither=Image.Dither.NONE).save(
-        out, format="png", optimize=True
-    )
+    small.save(out, format="png", optimize=True)
     return out.getvalue()
 
 
