@@ -11,7 +11,6 @@ replaced, and with it a little of its lexicon.
 
 import functools
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
@@ -172,6 +171,7 @@ for _row, _emotion in enumerate(EMOTIONS):
 MAX_CLAUSES = 3
 MAX_SLOTS = 7
 Shape = tuple[int, int, bool]  # adjectives, words, names a light
+Plans = dict[int, dict[int, dict[int, list[tuple[Shape, ...]]]]]
 
 
 @functools.cache
@@ -184,29 +184,27 @@ def clauses_by_shape() -> dict[Shape, list[tuple[str, ...]]]:
     return shapes
 
 
-def _combinations(light: bool) -> Iterator[tuple[Shape, ...]]:
-    """Every row of one to three clause shapes, exactly one of which names a light if asked for."""
-    shapes = list(clauses_by_shape())
-    plain = [shape for shape in shapes if not shape[2]]
-    lit = [shape for shape in shapes if shape[2]]
-    for count in range(1, MAX_CLAUSES + 1):
-        if light:
-            for place in range(count):
-                choices = [lit if index == place else plain for index in range(count)]
-                yield from itertools.product(*choices)
-        else:
-            yield from itertools.product(plain, repeat=count)
-
-
 @functools.cache
-def _plans(light: bool) -> dict[int, dict[int, dict[int, list[tuple[Shape, ...]]]]]:
-    """Rows of clause shapes by adjectives, then by words, then by number of clauses."""
-    plans: dict[int, dict[int, dict[int, list[tuple[Shape, ...]]]]] = {}
-    for row in _combinations(light):
-        slots = sum(shape[0] for shape in row)
-        words = sum(shape[1] for shape in row) + len(row) - 1  # clauses are joined by one word
-        if slots <= MAX_SLOTS:
+def _plans(light: bool, most_slots: int, most_words: int) -> Plans:
+    """Rows of one to three clause shapes by adjectives, by words, and by number of clauses.
+
+    One clause of each row names a light if `light`, and none does otherwise.
+    """
+    plans: Plans = {}
+
+    def extend(row: tuple[Shape, ...], slots: int, words: int, lit: bool) -> None:
+        if row and lit == light:
             plans.setdefault(slots, {}).setdefault(words, {}).setdefault(len(row), []).append(row)
+        if len(row) == MAX_CLAUSES:
+            return
+        for shape in clauses_by_shape():
+            more_slots = slots + shape[0]
+            more_words = words + shape[1] + (1 if row else 0)  # clauses are joined by one word
+            fits = more_slots <= most_slots and more_words <= most_words
+            if fits and not (shape[2] and (lit or not light)):
+                extend((*row, shape), more_slots, more_words, lit or shape[2])
+
+    extend((), 0, 0, False)
     return plans
 
 
@@ -226,10 +224,10 @@ class _Chances:
         return _choose(options, next(self._row))
 
 
-def _frame(chances: _Chances, slots: list[int], lengths: tuple[int, int], light: bool) -> list[str]:
+def _frame(chances: _Chances, slots: list[int], shortest: int, plans: Plans) -> list[str]:
     """Draw the clauses of one sentence: its words, slots still open."""
-    by_words = _plans(light)[slots[chances.pick(slots)]]
-    attainable = [words for words in sorted(by_words) if lengths[0] <= words <= lengths[1]]
+    by_words = plans[slots[chances.pick(slots)]]
+    attainable = [words for words in sorted(by_words) if words >= shortest]
     by_count = by_words[attainable[chances.pick(attainable)]]
     counts = sorted(by_count)
     rows = by_count[counts[chances.pick(counts)]]
@@ -252,8 +250,8 @@ def _check(
     emotion_words: tuple[int, int],
     eta: float,
     light: np.ndarray | None,
-) -> list[int]:
-    """Raise a ValueError for requests no sentence fits; return the numbers of adjectives in use."""
+) -> None:
+    """Raise a ValueError for arguments that are out of range."""
     if displayed.ndim != 1 or (
         displayed.size and not (0 <= displayed.min() <= displayed.max() < 8)
     ):
@@ -272,17 +270,10 @@ def _check(
             f"sentences of up to {lengths[1]} words do not fit into max_length={max_length}; "
             "make max_length larger or lengths smaller"
         )
-    slots = list(range(emotion_words[0], emotion_words[1] + 1))
-    plans = _plans(light is not None)
-    for wanted in slots:
-        if not any(lengths[0] <= words <= lengths[1] for words in plans.get(wanted, {})):
-            raise ValueError(
-                f"no sentence of {lengths[0]} to {lengths[1]} words holds {wanted} emotion words; "
-                "ask for longer sentences or fewer emotion words"
-            )
-    if not slots:
-        raise ValueError(f"emotion_words is (least, most), got {emotion_words}")
-    return slots
+    if not 0 <= emotion_words[0] <= emotion_words[1] <= MAX_SLOTS:
+        raise ValueError(
+            f"emotion_words is (least, most), from 0 to {MAX_SLOTS}; got {emotion_words}"
+        )
 
 
 def write_sentences(
@@ -313,12 +304,20 @@ def write_sentences(
     """
     displayed = np.asarray(displayed)
     light = None if light is None else np.asarray(light)
-    slots = _check(displayed, max_length, lengths, emotion_words, eta, light)
+    _check(displayed, max_length, lengths, emotion_words, eta, light)
+    slots = list(range(emotion_words[0], emotion_words[1] + 1))
+    plans = _plans(light is not None, slots[-1], lengths[1])
+    for wanted in slots:
+        if max(plans.get(wanted, {0: {}})) < lengths[0]:
+            raise ValueError(
+                f"no sentence of {lengths[0]} to {lengths[1]} words holds {wanted} emotion words; "
+                "ask for longer sentences or fewer emotion words"
+            )
     tokens = np.zeros((len(displayed), max_length), dtype=np.int64)
     sizes = np.zeros(len(displayed), dtype=np.int64)
     draws = rng.random((len(displayed), 10 + 3 * MAX_SLOTS + lengths[1]))
     for i, emotion in enumerate(displayed.tolist()):
-        words = _frame(_Chances(draws[i, :10]), slots, lengths, light is not None)
+        words = _frame(_Chances(draws[i, :10]), slots, lengths[0], plans)
         replaced, lexicon, which = draws[i, 10 : 10 + 3 * MAX_SLOTS].reshape(3, MAX_SLOTS)
         fillers = _Chances(draws[i, 10 + 3 * MAX_SLOTS :])
         unused = {name: list(options) for name, options in (FILLERS | LEXICON).items()}

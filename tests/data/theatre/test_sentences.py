@@ -211,6 +211,7 @@ def test_no_sentences_are_no_error():
             "holds 3 emotion words|holds 4 emotion words",
         ),
         ({"emotion_words": (3, 2)}, "least, most"),
+        ({"emotion_words": (2, 9)}, "from 0 to 7"),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_words(knobs, message):
