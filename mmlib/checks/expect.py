@@ -68,11 +68,7 @@ class Fresh:
 
 def devices() -> list[torch.device]:
     """The CPU always, and a GPU where there is one."""
-    return [torch.device(name) for name in ("cpu", "cuda") if name == "cpu" or _has_gpu()]
-
-
-def _has_gpu() -> bool:
-    return torch.cuda.is_available()
+    return [torch.device(name) for name in ["cpu"] + ["cuda"] * torch.cuda.is_available()]
 
 
 def that(

@@ -8,7 +8,13 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    MethodDescriptorType,
+    TracebackType,
+)
 from typing import Any, Self
 
 import numpy as np
@@ -35,12 +41,20 @@ def unwrapped(solution: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _is_library(filename: str) -> bool:
+    if not filename:
+        return False
     if filename.startswith(GENERATED):
         return True
     if any(part in filename for part in INSTALLED):
         return True
     resolved = filename if filename.startswith("<") else str(Path(filename).resolve())
     return resolved.startswith((PACKAGE, STANDARD_LIBRARY))
+
+
+def _is_librarys_class(kind: type) -> bool:
+    # A notebook's own classes live in __main__, whatever file started the process.
+    module = sys.modules.get(kind.__module__) if kind.__module__ != "__main__" else None
+    return _is_library(getattr(module, "__file__", None) or "")
 
 
 def is_course_code(code: CodeType, checking: Callable[..., Any]) -> bool:
@@ -81,16 +95,18 @@ class Guard:
             self._builtins[_qualified(target)] = name
 
     def refuse(self, solution: Any) -> None:
-        """Record an answer that is itself the reference or a forbidden function or class."""
+        """Record an answer that is itself the reference, or comes from a library."""
         bare = unwrapped(solution)
-        if inspect.isclass(bare):
-            self.seen += [kind.__qualname__ for kind in bare.__mro__ if kind in self._classes]
-        elif isinstance(bare, tuple(self._classes)):
-            self.seen.append(type(bare).__qualname__)
-        elif getattr(bare, "__code__", None) in self._codes:
-            self.seen.append(self._codes[bare.__code__])
-        elif _qualified(bare) in self._builtins:
-            self.seen.append(self._builtins[_qualified(bare)])
+        kind = bare if inspect.isclass(bare) else type(bare)
+        if hasattr(bare, "__code__"):
+            if bare.__code__ in self._codes or _is_library(bare.__code__.co_filename):
+                self.seen.append(self._codes.get(bare.__code__) or _name(bare))
+        elif isinstance(bare, BuiltinFunctionType | MethodDescriptorType):
+            self.seen.append(_name(bare))
+        elif known := [base for base in kind.__mro__ if base in self._classes]:
+            self.seen.append(known[0].__qualname__)
+        elif callable(bare) and _is_librarys_class(kind):
+            self.seen.append(_name(kind))
 
     def __enter__(self) -> Self:
         """Start looking."""

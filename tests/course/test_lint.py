@@ -97,6 +97,7 @@ def test_the_lint_catches_what_nbval_lets_through(planted: Path, name: str) -> N
 WIDGET = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}})
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
 HTML = new_output("display_data", {"text/html": '<img src="data:image/png;base64,AA">'})
+TABLE = new_output("execute_result", {"text/html": "<table></table>", "text/plain": "a 1"})
 FULL = new_output("display_data", {"text/plain": "x" * 300_001})
 BAD_CELLS = {
     "an error": (cell("f()", ERROR), "a stored error"),
@@ -111,6 +112,7 @@ BAD_CELLS = {
     "a large output": (cell("f()", FULL), "more than 300,000"),
     "nothing to compare": (cell("x = 1", tags=COMPARED), "no text is stored"),
     "an unrounded number": (cell("print(x)", printed("0.7310585"), tags=COMPARED), "mmlib.checks.show"),
+    "a compared table": (cell("table", TABLE, tags=COMPARED), "HTML differs"),
     "an unknown tag": (cell("x = 1", tags=["nbval-skip"]), "unknown tag"),
     "an image in markdown": (new_markdown_cell("![](a.png)"), "no alt text"),
 }  # fmt: skip

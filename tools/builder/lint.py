@@ -107,9 +107,10 @@ def _compared(cell: NotebookNode) -> Iterator[str]:
     )
     if not text.strip():
         yield "its output is to be compared, but no text is stored"
-    if any(
-        kind in out.get("data", {}) for out in cell.outputs for kind in (*PICTURES, "text/html")
-    ):
+    kinds = {kind for out in cell.outputs for kind in out.get("data", {})}
+    if kinds & set(PICTURES):
         yield "its output is to be compared, but nbval compares no picture; print a number of it"
+    if "text/html" in kinds:
+        yield "its output is to be compared, and HTML differs from machine to machine; use show"
     if DECIMAL.search(text) and not ROUNDED.search(cell.source):
         yield "a compared decimal number goes through mmlib.checks.show, which rounds it safely"
