@@ -595,8 +595,8 @@ attention = use("02.4")
 # %% [markdown]
 # ## The library's layer
 #
-# You have now written every line of `mmlib.layers.attention`. From here on the course imports it. First let us see that it is the same
-# thing: your pieces with the layer's four projections, against the layer, on three sequences of which one is empty.
+# The four exercises are the four ideas of `mmlib/layers/attention.py`. From here on the course imports it. First let us see that
+# it is the same thing: the pieces with the layer's four projections, against the layer, on three sequences of which one is empty.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(4)
@@ -655,7 +655,7 @@ show("weights", seen.shape, "both paths agree:", bool(torch.allclose(fused, read
 # %% [markdown]
 # ## What the papers print
 #
-# All four papers of this course stand on this one formula, and no two print it alike.
+# All four papers of this course stand on this one formula. These three print it, each in its own way.
 #
 # | paper | printed | in code |
 # |---|---|---|
