@@ -209,24 +209,34 @@ def answer_from(number: str, source: str, setup: str = "") -> Any:
 
 @functools.cache
 def surroundings(number: str) -> dict[str, Any]:
-    """Imports, functions, classes and `use(...)` that a learner has run before the exercise."""
+    """Imports, functions, classes, constants and `use(...)` that stand before the exercise."""
     namespace: dict[str, Any] = {"__name__": "learner"}
     exec("import torch", namespace)  # noqa: S102
     first = exercise_of(number).cells[0].index
     for cell in lesson_of(number).cells:
         if cell.kind != "code" or "guided" in cell or BEGIN in cell.source or cell.index > first:
             continue
-        tree = parse(cell.source)
-        tree.body = [node for node in tree.body if _is_definition(node)]
-        exec(compile(tree, f"<lesson {number} cell {cell.index}>", "exec"), namespace)  # noqa: S102
+        for node in filter(_is_definition, parse(cell.source).body):
+            code = compile(ast.Module([node], []), f"<lesson {number} cell {cell.index}>", "exec")
+            # A default that hangs on the results of cells which are not run here.
+            with contextlib.suppress(NameError):
+                exec(code, namespace)  # noqa: S102 - the lesson's own code
     return namespace
 
 
 def _is_definition(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-        function = node.value.func
-        return isinstance(function, ast.Name) and function.id == "use"
+    """Whether a statement only defines: an import, a function, a class, a constant, a `use`."""
+    if isinstance(node, ast.Assign):
+        used = isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+        return (used and node.value.func.id == "use") or _is_literal(node.value)
     return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+
+
+def _is_literal(node: ast.expr) -> bool:
+    with contextlib.suppress(ValueError):
+        ast.literal_eval(node)
+        return True
+    return False
 
 
 def compiled(source: str, filename: str) -> types.CodeType:
