@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import os
 import random
 import sys
 import sysconfig
@@ -22,8 +23,8 @@ import torch
 
 INSTALLED = ("site-packages", "dist-packages")
 GENERATED = ("<frozen", "<string>", "<__array_function__")
-PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
-STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"] + "/"
+PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"] + os.sep
 
 
 def unwrapped(solution: Any) -> Any:
