@@ -28,14 +28,14 @@ def predict(
     model.to(place).eval()
     outputs = []
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             for start in range(0, len(dataset), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(dataset)))
                 batch = dataset.batch(rows).to(place)
-                outputs.append(model(**batch.inputs, masks=batch.masks)[0].float())
+                outputs.append(model(**batch.inputs, masks=batch.masks)[0].detach().float())
     finally:
         model.train(training)
-    return torch.cat(outputs).cpu().clone()
+    return torch.cat(outputs).cpu()
 
 
 def evaluate(

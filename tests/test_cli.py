@@ -1,0 +1,202 @@
+"""The command line, as a person or a script calls it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmlib.cli import main
+from mmlib.data import FeatureSet, load_features
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Write a small feature file in which audio tells the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    arrays = {
+        "audio": (rng.normal(size=(60, 3, 2)) + labels[:, None, None]).astype(np.float32),
+        "vision": rng.normal(size=(60, 2, 5)).astype(np.float32),
+        "labels": labels,
+        "class_names": np.array(["a", "b", "c"]),
+        "split": np.array(["train"] * 40 + ["valid"] * 13 + ["test"] * 7),
+    }
+
+    def write(name="features.npz", **changes):
+        np.savez(
+            tmp_path / name, **{k: v for k, v in {**arrays, **changes}.items() if v is not None}
+        )
+        return str(tmp_path / name)
+
+    return write
+
+
+def run(*words) -> int:
+    """Call the command line as a shell would, with the exit code of a parser's refusal too."""
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as ended:
+        return ended.code
+
+
+def train(out, file, *more, system="concat", epochs=2) -> int:
+    words = ["--system", system, "--data", file, "--out", out, "--epochs", epochs, "--quiet"]
+    return run("train", *words, *more)
+
+
+@pytest.mark.parametrize("system", ["concat", "late", "majority"])
+def test_train_leaves_a_run_and_evaluate_reads_it(data, tmp_path, system, capsys):
+    out, file = tmp_path / "run", data()
+    assert train(out, file, system=system) == 0
+    assert {"config.json", "history.csv", "best.safetensors", "last.safetensors"} <= {
+        path.name for path in out.iterdir()
+    }
+    about = json.loads((out / "config.json").read_text())
+    assert about["system"] == system and about["class_names"] == ["a", "b", "c"]
+    assert about["data"]["fingerprint"] == load_features(file).fingerprint()
+    assert (
+        run("evaluate", "--run", out, "--data", file, "--json", tmp_path / "deep" / "r.json") == 0
+    )
+    result = json.loads((tmp_path / "deep" / "r.json").read_text())
+    wanted = {"accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "confusion", "n"}
+    assert wanted <= set(result) and result["n"] == 7
+    assert np.sum(result["confusion"]) == 7
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_regression_is_evaluated_by_concordance(data, tmp_path):
+    labels = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
+    file = data(labels=labels, class_names=None)
+    assert train(tmp_path / "run", file) == 0
+    words = ["--run", tmp_path / "run", "--data", file, "--split", "valid"]
+    assert run("evaluate", *words, "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert {"mean_ccc", "mean_pearson", "n"} <= set(result) and result["n"] == 13
+
+
+def test_the_theatre_is_data_too(tmp_path):
+    assert train(tmp_path / "run", "theatre", "--n", 60, epochs=1) == 0
+    about = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert set(about["streams"]) == {"text", "audio", "vision"}
+
+
+def test_a_file_without_valid_trains_to_the_last_epoch(data, tmp_path):
+    file = data(split=np.array(["train"] * 50 + ["test"] * 10))
+    assert train(tmp_path / "run", file) == 0
+    assert run("evaluate", "--run", tmp_path / "run", "--data", file, "--json", tmp_path / "r") == 0
+
+
+def test_evaluation_gives_the_numbers_of_the_best_epoch(data, tmp_path):
+    import pandas as pd
+
+    out, file = tmp_path / "run", data()
+    assert train(out, file, epochs=4) == 0
+    words = ["--run", out, "--data", file, "--split", "valid", "--json", tmp_path / "r.json"]
+    assert run("evaluate", *words) == 0
+    history = pd.read_csv(out / "history.csv")
+    best = history.loc[history["valid_loss"].idxmin()]
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["accuracy"] == pytest.approx(best["valid_accuracy"])
+
+
+def test_streams_can_be_chosen_and_the_file_may_hold_more(data, tmp_path):
+    out, file = tmp_path / "run", data()
+    assert train(out, file, "--streams", "audio") == 0
+    assert json.loads((out / "config.json").read_text())["streams"] == {"audio": 2}
+    assert run("evaluate", "--run", out, "--data", file, "--json", tmp_path / "r.json") == 0
+
+
+def test_a_run_is_resumed_or_left_alone(data, tmp_path, capsys):
+    out, file = tmp_path / "run", data()
+    assert train(out, file) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert train(out, file) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert train(out, file, "--resume") == 0
+    capsys.readouterr()
+    assert train(out, file, "--resume", epochs=5) == 2
+    assert "epochs=2, not 5" in capsys.readouterr().err
+    assert train(out, data("other.npz", ids=np.arange(60).astype(str)[::-1]), "--resume") == 2
+    assert "data are not those" in capsys.readouterr().err
+    assert train(out, file, "--resume", system="late") == 2
+    assert "another system" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_an_interrupted_training_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
+    import mmlib.training
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mmlib.training, "fit", interrupted)
+    assert train(tmp_path / "run", data()) == 130
+    said = capsys.readouterr().err
+    assert "continue with: python -m mmlib train" in said and said.strip().endswith("--resume")
+
+
+REFUSED_TRAININGS = {
+    "unknown system": (["--system", "nonesuch"], "no system 'nonesuch'; there are"),
+    "unknown stream": (["--streams", "smell"], "no stream 'smell'; it has audio, vision"),
+    "unknown preset": (["--data", "theatre:nonesuch"], "nonesuch"),
+    "missing file": (["--data", "nonesuch.npz"], "nonesuch.npz does not exist"),
+    "no number": (["--epochs", "many"], "invalid int value"),
+    "no epochs": (["--epochs", "0"], "epochs is 0"),
+    "unknown scale": (["--scale", "huge"], "invalid choice"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_TRAININGS)
+def test_an_impossible_training_is_refused_with_one_sentence(data, tmp_path, capsys, case):
+    words, sentence = REFUSED_TRAININGS[case]
+    assert train(tmp_path / "run", data(), *words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+REFUSED_FILES = {
+    "no train split": ({"split": np.array(["valid"] * 60)}, "no split 'train'; it has valid"),
+    "nan": ({"audio": np.full((60, 3, 2), np.nan, np.float32)}, "'audio' has NaN at sample 0"),
+    "no labels": ({"labels": None}, "'labels' is missing"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_FILES)
+def test_a_bad_file_is_refused_with_one_sentence(data, tmp_path, capsys, case):
+    changes, sentence = REFUSED_FILES[case]
+    assert train(tmp_path / "run", data(**changes)) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and len(said.strip().splitlines()) == 1
+
+
+def test_an_impossible_evaluation_is_refused_with_one_sentence(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train(out, data()) == 0
+    capsys.readouterr()
+    cases = {
+        "no split 'test'; it has train": {"split": np.array(["train"] * 60)},
+        "has no 'vision'; it has audio": {"vision": None},
+        "has 4 features a step": {"vision": np.zeros((60, 2, 4), np.float32)},
+        "the classes a, b, c, but": {"class_names": np.array(["a", "c", "b"])},
+        "numbers instead of classes": {
+            "labels": np.zeros((60, 3), np.float32), "class_names": None,
+        },
+        "belong to step 1": {"label_step": np.int64(1)},
+    }  # fmt: skip
+    for sentence, changes in cases.items():
+        file = data("other.npz", **changes)
+        assert run("evaluate", "--run", out, "--data", file, "--json", tmp_path / "r.json") == 2
+        said = capsys.readouterr().err
+        assert sentence in said and len(said.strip().splitlines()) == 1, said
+    assert run("evaluate", "--run", tmp_path, "--data", file, "--json", tmp_path / "r.json") == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_a_feature_set_made_in_python_can_be_trained_from_the_shell(tmp_path):
+    import torch
+
+    whole = FeatureSet({"text": torch.randn(9, 2, 3)}, {}, torch.arange(9) % 2, ("no", "yes"))
+    whole.save(tmp_path / "mine.npz")
+    assert train(tmp_path / "run", tmp_path / "mine.npz", epochs=1) == 0
