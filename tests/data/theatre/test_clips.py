@@ -58,7 +58,7 @@ def test_numbers_are_the_same_on_every_machine():
 
 
 def test_words_are_the_same_on_every_machine():
-    assert digest(theatre.make("spotlight", n=2_000, seed=1).tokens) == "428c2b46ec9075be"
+    assert digest(theatre.make("spotlight", n=2_000, seed=1).tokens) == "26e2917383b8296f"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -85,7 +85,7 @@ def test_no_model_of_pooled_features_exceeds_its_ceiling(preset):
 def test_each_modality_alone_comes_close_to_its_ceiling():
     stage = staged("masks")
     bounds = theatre.ceilings("masks")
-    for name, share in (("text", 0.65), ("audio", 0.7), ("vision", 0.85)):
+    for name, share in (("text", 0.55), ("audio", 0.6), ("vision", 0.85)):
         found, _ = accuracy(
             linear(), stage.pooled[name], stage.clips.labels.numpy(), stage.clips.split
         )
@@ -94,7 +94,7 @@ def test_each_modality_alone_comes_close_to_its_ceiling():
 
 def test_what_each_modality_displays_can_be_decoded_on_new_actors():
     stage = staged("masks")
-    for name, share in (("text", 0.85), ("audio", 0.9), ("vision", 0.99)):
+    for name, share in (("text", 0.8), ("audio", 0.8), ("vision", 0.99)):
         displayed = stage.clips.displays[name].numpy()
         found, _ = accuracy(linear(), stage.pooled[name], displayed, stage.clips.split)
         assert found > share, name
