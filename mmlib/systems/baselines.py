@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmlib.data.batch import Batch
@@ -68,10 +67,6 @@ class Concat(Streams):
             joined = joined * keep.reshape(len(keep), *[1] * (joined.ndim - 3), -1, 1)
         return self.wrap(self.decide(joined.flatten(-2)))
 
-    def loss(self, output: Classified | Predicted, batch: Batch) -> Tensor:
-        """Compute the default loss, with smoothed labels for classes."""
-        return _loss(output[0], batch, self.config)
-
 
 class Late(Streams):
     """Late fusion: each stream decides alone, and the mean of the logits decides for all.
@@ -106,11 +101,5 @@ class Late(Streams):
     def loss(self, output: Classified | Predicted, batch: Batch) -> Tensor:
         """Average the streams' own losses; an absent stream's constant logits teach nothing."""
         assert output[1] is not None
-        each = [_loss(single, batch, self.config) for single in output[1].unbind(-2)]
+        each = [default_loss((single,), batch) for single in output[1].unbind(-2)]
         return torch.stack(each).mean()
-
-
-def _loss(outputs: Tensor, batch: Batch, config: BaselineConfig) -> Tensor:
-    if config.task == "regression":
-        return default_loss((outputs,), batch)
-    return F.cross_entropy(outputs.float(), batch.labels, label_smoothing=config.label_smoothing)

@@ -114,24 +114,35 @@ class ConcatWithAttention(nn.Module):
 class RecurrentConcat(nn.Module):
     """Put what stands at the same step side by side, read it from left to right, pool by attention.
 
-    A GRU carries what it heard along, so the answer need not come when the question does. Its
+    A GRU carries along what it heard, so the answer need not come when the question does. Its
     states are pooled by weights that a linear layer gives them.
 
     Shape:
         as `FramewiseConcat`; frame_weights (B, T) are the weights of the pooling
     """
 
-    def __init__(self, *, widths: dict[str, int], num_classes: int, hidden_dim: int = 48) -> None:
-        """Build the recurrent layer, the pooling's scores and the classifier."""
+    def __init__(
+        self,
+        *,
+        widths: dict[str, int],
+        num_classes: int,
+        embed_dim: int = 48,
+        hidden_dim: int = 64,
+    ) -> None:
+        """Build the streams' projections, the recurrent layer, the pooling and the classifier."""
         super().__init__()
         self.names = tuple(widths)
-        self.read = nn.GRU(sum(widths.values()), hidden_dim, batch_first=True)
+        self.embed = nn.ModuleDict(
+            {n: nn.Sequential(nn.Linear(w, embed_dim), nn.ReLU()) for n, w in widths.items()}
+        )
+        self.read = nn.GRU(len(widths) * embed_dim, hidden_dim, batch_first=True)
         self.score = nn.Linear(hidden_dim, 1)
         self.classify = nn.Linear(hidden_dim, num_classes)
 
     def forward(self, *, masks: dict[str, Tensor] | None = None, **streams: Tensor) -> MomentOutput:
         """Classify; see the class."""
-        joined, mask = side_by_side(self.names, streams, masks)
+        embedded = {name: self.embed[name](streams[name]) for name in self.names}
+        joined, mask = side_by_side(self.names, embedded, masks)
         states = self.read(joined)[0]  # (B, T, H)
         weights = masked_softmax(self.score(states).squeeze(-1), mask)  # (B, T)
         return MomentOutput(self.classify(weighted_sum(weights, states)), weights)

@@ -42,39 +42,46 @@ class BaselineConfig:
         label_step: the step that the label belongs to, None where it is the sequence's.
         output_steps: the number of steps that have a label each, None where samples have one.
         prior: the log frequencies of the classes, or the mean targets, of the train split.
-        embed_dim, num_layers, kernel_size: of each stream's temporal convolutions.
+        patches: steps joined to one before the convolutions; empty: 1 for each stream.
+        depths: convolutions of each stream; empty: 2 for each.
+        embed_dim, kernel_size: of the convolutions.
         dropout: on states and summaries; modality_dropout: of whole streams in training.
-        noise: deviation of the noise on (standardised) inputs in training.
+        noise: deviation of the noise on (standardised) inputs in training; gain: of a whole
+            sample's scale and shift.
         epochs, batch_size, learning_rate, weight_decay: how it is trained by default.
     """
 
     streams: tuple[str, ...] = ("text", "audio", "vision")
     widths: tuple[int, ...] = (768, 512, 512)
-    patches: tuple[int, ...] = (1, 1, 1)
+    patches: tuple[int, ...] = ()
+    depths: tuple[int, ...] = ()
     num_outputs: int = 8
     task: Literal["classification", "regression"] = "classification"
     label_step: int | None = None
     output_steps: int | None = None
     prior: tuple[float, ...] | None = None
     embed_dim: int = 256
-    num_layers: int = 3
     kernel_size: int = 5
     dropout: float = 0.3
     modality_dropout: float = 0.1
     noise: float = 0.1
+    gain: float = 0.2
     epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        if not self.streams or len(self.streams) != len(self.widths):
-            raise ValueError(
-                f"streams={self.streams} and widths={self.widths}: expected as many of one as of "
-                "the other, at least one."
-            )
+        """Fill in what is the same for each stream and refuse what cannot be built."""
+        for name, usual in (("patches", 1), ("depths", 2)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (usual,) * len(self.streams))
+        for name in ("widths", "patches", "depths"):
+            if not self.streams or len(getattr(self, name)) != len(self.streams):
+                raise ValueError(
+                    f"streams={self.streams} and {name}={getattr(self, name)}: expected as many "
+                    "of one as of the other, at least one."
+                )
 
     @classmethod
     def paper(cls) -> Self:
@@ -84,7 +91,7 @@ class BaselineConfig:
     @classmethod
     def small(cls) -> Self:
         """Give the setting that trains on two CPU cores in under a minute."""
-        return cls(embed_dim=64, num_layers=2)
+        return cls(embed_dim=64, epochs=30)
 
     @classmethod
     def for_dataset(cls, dataset: FeatureSet, scale: str = "small") -> Self:
@@ -107,6 +114,7 @@ class BaselineConfig:
             streams=dataset.modalities,
             widths=tuple(dataset.widths[name] for name in dataset.modalities),
             patches=patches,
+            depths=tuple(0 if length == 1 else 2 for length in lengths),
             num_outputs=dataset.num_outputs,
             task=dataset.task,
             label_step=dataset.label_step,
@@ -118,20 +126,22 @@ class BaselineConfig:
 class StreamEncoder(nn.Module):
     """Make states and one summary of a stream by residual temporal convolutions.
 
-    The summary joins mean and maximum over the real steps and, where the label belongs to one step,
-    that step's state; a stream that is absent for a sample has the summary zero.
+    The summary joins the states' mean, maximum and deviation over the real steps with mean and
+    deviation of the inputs themselves: with a thousand samples, what is known without learning is
+    worth as much as what is learnt. Where the label belongs to one step, that step's state and input
+    join too. A stream that is absent for a sample has the summary zero.
 
     Shape:
         x: `(B, T, D)` (or frames, flattened); mask: `(B, T)` bool or None.
-        returns: states `(B, T, E)`, summary `(B, E)`.
+        returns: states `(B, T', E)` with T' = T without patches, summary `(B, E)`.
     """
 
-    def __init__(self, *, in_dim: int, patch: int, config: BaselineConfig) -> None:
-        """Build the layers."""
+    def __init__(self, *, in_dim: int, patch: int, depth: int, config: BaselineConfig) -> None:
+        """Build `depth` convolutions over steps of `patch` joined inputs."""
         super().__init__()
-        self.patch = patch
         width = config.embed_dim
-        self.noise, self.label_step = config.noise, config.label_step
+        self.patch, self.label_step = patch, config.label_step
+        self.noise, self.gain = config.noise, config.gain
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Sequential(
             nn.Linear(patch * in_dim, width), nn.LayerNorm(width), nn.GELU()
@@ -144,31 +154,44 @@ class StreamEncoder(nn.Module):
                 norm="layer",
                 activation="gelu",
             )
-            for _ in range(config.num_layers)
+            for _ in range(depth)
         )
-        parts = 2 if config.label_step is None else 3
-        self.summarise = nn.Sequential(
-            nn.Linear(parts * width, width), nn.LayerNorm(width), nn.GELU()
-        )
+        here = 0 if config.label_step is None else 1
+        parts = (3 + here) * width + (2 + here) * in_dim
+        self.summarise = nn.Sequential(nn.Linear(parts, width), nn.LayerNorm(width), nn.GELU())
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode one stream."""
-        x = x.flatten(2)
-        if self.training and self.noise > 0:
-            x = x + self.noise * torch.randn_like(x)
-        x, mask = self._patches(x, mask)
-        states = self.project(self.dropout(x))
+        x = self._vary(x.flatten(2))
+        if mask is not None:  # a patch may hold steps that are not real
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        joined, joined_mask = self._patches(x, mask)
+        states = self.project(self.dropout(joined))
         for block in self.blocks:
-            states = states + self.dropout(block(states, mask)[0])
-        parts = [masked_mean(states, mask), masked_max(states, mask)]
+            states = states + self.dropout(block(states, joined_mask)[0])
+        parts = [masked_mean(x, mask), _deviation(x, mask), masked_mean(states, joined_mask)]
+        parts += [masked_max(states, joined_mask), _deviation(states, joined_mask)]
         if self.label_step is not None:
-            step = min(self.label_step, states.shape[1] - 1)
-            here = states[:, step]
-            parts.append(here if mask is None else here * mask[:, step, None])
+            parts += [self._here(x, mask), self._here(states, joined_mask)]
         summary = self.summarise(self.dropout(torch.cat(parts, dim=-1)))
         if mask is not None:
             summary = summary * mask.any(1, keepdim=True)
         return states, summary
+
+    def _vary(self, x: Tensor) -> Tensor:
+        """Add noise in training, and play a sample a little louder or softer, higher or lower."""
+        if not self.training:
+            return x
+        if self.gain > 0:
+            louder, higher = (torch.randn_like(x[:, :1, :1]) for _ in range(2))
+            x = x * (1 + self.gain * louder) + self.gain * higher
+        return x + self.noise * torch.randn_like(x) if self.noise > 0 else x
+
+    def _here(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Take the labelled step, zero where it is not real."""
+        assert self.label_step is not None
+        step = min(self.label_step, x.shape[1] - 1)
+        return x[:, step] if mask is None else x[:, step] * mask[:, step, None]
 
     def _patches(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Join every `patch` steps of a long stream to one, which is real if any of them is."""
@@ -183,6 +206,12 @@ class StreamEncoder(nn.Module):
         return x, mask
 
 
+def _deviation(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Measure each feature's deviation over the real steps; the addend keeps its gradient finite."""
+    apart = (x - masked_mean(x, mask).unsqueeze(1)) ** 2
+    return (masked_mean(apart, mask) + 1e-5).sqrt()
+
+
 class Streams(nn.Module):
     """The encoders of all streams, and which streams a sample has."""
 
@@ -190,11 +219,11 @@ class Streams(nn.Module):
         """Build an encoder for each stream of the config."""
         super().__init__()
         self.config = config
-        sizes = zip(config.streams, config.widths, config.patches, strict=True)
+        sizes = zip(config.streams, config.widths, config.patches, config.depths, strict=True)
         self.encoders = nn.ModuleDict(
             {
-                name: StreamEncoder(in_dim=width, patch=patch, config=config)
-                for name, width, patch in sizes
+                name: StreamEncoder(in_dim=width, patch=patch, depth=depth, config=config)
+                for name, width, patch, depth in sizes
             }
         )
 
