@@ -157,6 +157,23 @@ def test_the_filmstrip_says_what_is_felt_and_what_each_channel_shows(clips: thea
     assert clips.sentences[2] in figure.get_suptitle()
 
 
+def test_a_filmstrip_names_only_the_channels_that_the_script_is_about() -> None:
+    caption = plots.filmstrip(theatre.make("spotlight", n=3, seed=2), 1, frames=3).get_supxlabel()
+    assert "words" in caption and "face" in caption and "voice" not in caption
+
+
+def test_a_trace_is_drawn_without_a_sentence() -> None:
+    figure = plots.filmstrip(theatre.make("jmt", n=2, seed=1), 0, frames=3)
+    assert figure.get_suptitle() == "" and "valence" in figure.get_supxlabel()
+
+
+def test_the_masks_of_a_script_are_drawn_as_tables_whose_rows_sum_to_one() -> None:
+    figure = plots.confusions(theatre.PRESETS["masks"])
+    tables = [ax.images[0].get_array() for ax in figure.axes]
+    assert len(tables) == 3
+    assert all(np.allclose(table.sum(1), 1) for table in tables)
+
+
 def test_playing_a_clip_gives_a_moving_picture_and_a_sound_within_300_kb(
     clips: theatre.Clips, shown: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,3 +93,37 @@ def test_the_still_twin_shows_the_pictures_of_the_explorer() -> None:
 def test_no_settings_give_no_sheet() -> None:
     with pytest.raises(ValueError, match="at least one setting"):
         widgets.small_multiples(draw, [])
+
+
+def test_an_actor_changes_face_voice_and_words_with_the_emotion() -> None:
+    happy, sad = widgets.draw_actor("happy", 3), widgets.draw_actor("sad", 3)
+    assert "feels happy" in happy.alt and "feels sad" in sad.alt
+    assert happy.figure.get_suptitle() != sad.figure.get_suptitle()
+    assert happy.sound is not None and sad.sound is not None
+    assert not torch.equal(happy.sound, sad.sound)
+    faces = [scene.figure.axes[0].images[0].get_array() for scene in (happy, sad)]
+    assert (faces[0] != faces[1]).any()
+
+
+def test_without_clarity_all_faces_are_neutral_but_the_words_are_not() -> None:
+    happy, sad = (widgets.draw_actor(name, 3, clarity=0.0) for name in ("happy", "sad"))
+    faces = [scene.figure.axes[0].images[0].get_array() for scene in (happy, sad)]
+    assert (faces[0] == faces[1]).all()
+    assert happy.figure.get_suptitle() != sad.figure.get_suptitle()
+
+
+def test_irony_turns_the_words_and_the_tune_and_leaves_the_face() -> None:
+    plain, ironic = (widgets.draw_actor("happy", 3, irony=irony) for irony in (False, True))
+    faces = [scene.figure.axes[0].images[0].get_array() for scene in (plain, ironic)]
+    assert (faces[0] == faces[1]).all()
+    assert "disgust" in ironic.alt and "disgust" not in plain.alt
+    assert plain.sound is not None and not torch.equal(plain.sound, ironic.sound)
+
+
+def test_the_actor_of_the_sliders_can_be_heard() -> None:
+    explorer = widgets.play_an_actor()
+    first = explorer.output.value
+    explorer.controls["emotion"].value = "angry"
+    assert "feels angry" in explorer.alt
+    before, after = (value.split("<audio")[1] for value in (first, explorer.output.value))
+    assert before != after

@@ -108,7 +108,7 @@ def training_curves(
         ValueError: if a history lacks the column.
     """
     named = {"": histories} if isinstance(histories, pd.DataFrame) else dict(histories)
-    ax = panel(ax)
+    ax = panel(ax, 7.4)
     for order, (name, history) in enumerate(named.items()):
         if column not in history:
             raise ValueError(
@@ -131,7 +131,7 @@ def training_curves(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=column.replace("_", " "), title=title)
     if any(named):
-        ax.legend()
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

@@ -78,20 +78,28 @@ def filmstrip(clips: Clips, index: int, *, frames: int = 8, size: int = 96) -> F
     figure = new_figure(9.0, 3.9)
     strips: Any = figure.subfigures(3, 1, height_ratios=(1.35, 0.65, 1.15))
     film, sound, mel = strips
-    figure.suptitle(f"“{clip.sentences[0]}”", x=0.01, ha="left", fontsize=13, fontstyle="italic")
+    figure.suptitle(said(clip), x=0.01, ha="left", fontsize=13, fontstyle="italic")
     for ax, step in zip(film.subplots(1, len(steps), squeeze=False)[0], steps, strict=True):
         show_face(ax, pictures[step])
     show_wave(sound.subplots(), clip.waveform[0], seconds)
     show_mel(mel.subplots(), clip.log_mel[0], seconds)
-    felt = f"felt: {EMOTIONS[int(clip.felt[0])]}      shown: {channels(clip)}"
-    figure.supxlabel(felt, fontsize=11, fontweight="bold")
+    felt = "" if clip.felt is None else f"felt: {EMOTIONS[int(clip.felt[0])]}      shown: "
+    figure.supxlabel(felt + shown(clip), fontsize=11, fontweight="bold")
     return figure
 
 
-def channels(clip: Clips) -> str:
+def said(clip: Clips) -> str:
+    """Return the sentence of the first clip in quotation marks; traces say nothing."""
+    return "" if clip.felt is None else f"“{clip.sentences[0]}”"
+
+
+def shown(clip: Clips) -> str:
     """Say what each channel of the first clip displays."""
-    shown = clip.displays.items()
-    return ", ".join(f"{WORDS[name]} {EMOTIONS[int(each[0])]}" for name, each in shown)
+    if clip.felt is None:
+        return "a trace of valence and arousal"
+    return ", ".join(
+        f"{WORDS[name]} {EMOTIONS[int(clip.displays[name][0])]}" for name in clip.script.modalities
+    )
 
 
 @styled
@@ -126,7 +134,7 @@ def play(clips: Clips, index: int, *, size: int = 128) -> None:
     clip = clips[index]
     frames = clip.draw(size=size)[0].permute(0, 2, 3, 1).cpu().numpy()
     seconds = clip.waveform.shape[-1] / clip.sample_rate
-    alt = f"Actor {int(clip.actor[0])} says “{clip.sentences[0]}”: {channels(clip)}."
+    alt = f"Actor {int(clip.actor[0])} on the stage. {said(clip)} {shown(clip)}.".replace("  ", " ")
     data, metadata = picture_bundle(animated_png(frames, seconds=seconds), alt)
     display(data, metadata=metadata, raw=True)
     player = audio_html(clip.waveform[0], clip.sample_rate, f"The voice of clip {index}")

@@ -26,6 +26,8 @@
 # download.
 
 # %%
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -56,10 +58,11 @@ from mmlib.training import evaluate, fit, seed_everything
 # %% [markdown]
 # ## Meet the company
 #
-# Real recordings of emotion are hard to share and harder to judge: nobody knows what the actor
-# *really* felt, so nobody knows how good a model could be. We therefore open with a **theatre**: drawn faces,
-# synthesised voices and written sentences, all made by the generator in `mmlib.data.theatre`. It is synthetic
-# through and through. No person appears in it. In exchange we know every truth behind it, and it costs one line.
+# Real recordings of emotion are hard to share, and harder to judge: nobody knows what the actor
+# *really* felt, so nobody knows how good a model could be. We therefore open with a **theatre**:
+# drawn faces, synthesised voices and written sentences, made by the generator in
+# `mmlib.data.theatre`. It is synthetic through and through, and no person appears in it. In exchange,
+# we know every truth behind it.
 
 # %%
 plots.show_figure(
@@ -70,25 +73,23 @@ plots.show_figure(
 )
 
 # %% [markdown]
-# Cover the names above the columns with your hand. Which two emotions would you mix up? Most people
-# hesitate between *calm* and *happy*, and so will your models.
+# Cover the names above the columns with your hand. Which two would you mix up?
 #
-# Now let them act. Move the sliders, press play, and listen for what changes in the voice: the pitch, the
-# pace, the breath. Then tick *irony*, and watch which channel turns round.
+# Now let them act. Move the sliders, press play, and listen for what changes in the voice: the
+# pitch, the pace, the breath. Then tick *irony*, and watch which channel turns round.
 
 # %%
 widgets.play_an_actor()
 
 # %% [markdown]
-# The same, standing still (for a page without a running kernel): one actor, two emotions, and the
-# second of them softened.
+# The same standing still, for a page without a running kernel: one actor, once afraid and once a
+# little sad.
 
 # %%
 widgets.snapshot(
     widgets.draw_actor,
     [
         {"emotion": "fearful", "actor": 4, "clarity": 1.0, "irony": False},
-        {"emotion": "sad", "actor": 4, "clarity": 1.0, "irony": False},
         {"emotion": "sad", "actor": 4, "clarity": 0.5, "irony": False},
     ],
 )
@@ -126,10 +127,10 @@ for name, stream in features.inputs.items():
     show(name, stream.shape)
 
 # %% [markdown]
-# The voice ticks 125 times a second, the camera eight times, and words come when they come. Sentences differ in
-# length too, so each stream has a **mask** that says which steps are real. Three clocks: this is
-# the first problem of every fusion. Watch the obvious first attempt run into it. The next cell is
-# broken on purpose.
+# The voice ticks 125 times a second, the camera eight times, and words come when they come.
+# Sentences differ in length too, so each stream has a **mask** that says which steps are real. Three
+# clocks: this is the first problem of every fusion. Watch the obvious attempt run into it. The next
+# cell is broken on purpose.
 
 # %%
 try:
@@ -139,8 +140,8 @@ except RuntimeError as error:
 
 # %% [markdown]
 # Read a message like this slowly; it nearly always says what is wrong. *Sizes must match except in
-# dimension 2*: we glue features side by side (dimension 2), so the other axes must agree, and in dimension 1, time,
-# one stream has 128 steps and the other has 8.
+# dimension 2*: we glue features side by side, along dimension 2, so the other axes must agree. In
+# dimension 1, time, one stream has 128 steps and the other has 8.
 #
 # The plainest remedy: let each stream forget its clock. Average it over its real steps, then put
 # the averages side by side.
@@ -157,8 +158,8 @@ pooled = [average(features.inputs[name], features.masks[name]) for name in featu
 show(torch.cat(pooled, dim=-1).shape)
 
 # %% [markdown]
-# That is a fusion! A crude one, called **concatenation**. It cannot know that the voice rose *when* the
-# eyes widened, and lessons 02 and 03 are about exactly that. But it is the one to beat.
+# That is a fusion! A crude one, called **concatenation**. It cannot know that the voice rose *when*
+# the eyes widened, and lessons 02 and 03 are about exactly that. But it is the one to beat.
 #
 # ## A clip that disagrees with itself
 #
@@ -300,10 +301,8 @@ for channels in subsets:
 # Can a model learn what the perfect observer knows, from nothing but streams and labels? Here is the
 # concatenation from above, with a small classifier on top. It is all there is to a first fusion:
 
+
 # %%
-from typing import NamedTuple
-
-
 class Output(NamedTuple):
     """What a model of this course returns; the first field is always the logits."""
 
@@ -332,7 +331,7 @@ class Concat(torch.nn.Module):
 # **Several seeds:** a network starts from random weights, so one training is one throw of the dice. We
 # train each model three times and show every result.
 #
-# A bar moves while `fit` learns; watch `valid_loss` fall.
+# A bar moves while `fit` learns (for the first seed of each); watch `valid_loss` fall.
 
 # %%
 accuracies, histories = {}, {}
@@ -345,7 +344,14 @@ for channels in subsets:
         seed_everything(seed)
         model = Concat(streams.widths, streams.num_outputs)
         histories[name] = fit(
-            model, train, valid, epochs=10, batch_size=64, learning_rate=1e-2, seed=seed
+            model,
+            train,
+            valid,
+            epochs=10,
+            batch_size=64,
+            learning_rate=1e-2,
+            seed=seed,
+            progress=seed == 0,
         )
         accuracies[name].append(evaluate(model, test)["accuracy"])
 
@@ -376,8 +382,8 @@ assert all(max(accuracies[name]) < ceiling[name] + 3 * noise for name in ceiling
 # The fusion wins with every seed, by a margin that no seed explains. You have trained your first one.
 #
 # Now look at what is left unused. The face is read to the end: an expression survives being averaged
-# over a second. Words and voice leave something on the table. An average of word vectors blurs the two
-# words that tell among ten that do not, and a melody averaged over time is no melody any more. A model
+# over a second. Words and voice leave something on the table. An average of word vectors blurs the few
+# words that tell among the many that do not, and a melody averaged over time is no melody any more. A model
 # that knows *where* to look would do better, and that is what attention is for.
 #
 # The cell above asserts what this text says. You will find such a cell wherever the course makes a claim,
@@ -488,8 +494,9 @@ show(accuracy=use("00.2")(logits, torch.tensor([1, 0, 1, 2])))
 # [cross-attention](03_cross_attention.ipynb), how one stream asks another. The README has the whole
 # map.
 #
-# **On Colab:** the first code cell of each notebook fetches the course by itself. A GPU
-# (*Runtime > Change runtime type*) helps from lesson 07 on; this lesson does not need one.
+# **On Colab:** the first code cell of each notebook fetches the course by itself. This lesson needs
+# no GPU; where you want one, choose *Runtime > Change runtime type*, and everything moves there.
+#
 # **In a terminal:** `make course` runs all lessons without a browser, and
 # `pytest --nbval-lax exercises/00_start_here.ipynb` checks your exercises.
 #
