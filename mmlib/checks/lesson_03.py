@@ -169,16 +169,19 @@ def check_who_asks(answer: Any) -> None:
             expect.that(
                 came == query, f"{query!r}", got=f"{came!r}", tried=tried, hint=2 if settings else 1
             )
-    layer = TwoStreams(width=4, query="second", residual="query")
-    stream = fresh.normal(2, 7, 4)
-    came = answer(layer, stream, stream)
-    expect.that(
-        came == "second",
-        "'second'",
-        got=f"{came!r}",
-        tried="the same tensor given as both streams",
-        hint=3,
-    )
+    for query in ("first", "second"):
+        layer = TwoStreams(width=4, query=query, residual="query")
+        stream = fresh.normal(2, 7, 4)
+        tried = "the same tensor given as both streams"
+        came = answer(layer, stream, stream)
+        expect.that(came == query, f"{query!r}", got=f"{came!r}", tried=tried, hint=3)
+        expect.that(
+            not stream.requires_grad,
+            "the caller's tensor as it was",
+            got="one that requires a gradient now",
+            tried=tried,
+            hint=1,
+        )
 
 
 def recover_lag(maps: Tensor, max_lag: int) -> int:
@@ -214,6 +217,7 @@ def check_recover_lag(answer: Any) -> None:
         maps.diagonal(-lag, 1, 2).sub_(1.4)
         tried = f"29 noisy correlation maps {queries} x {keys}, low at {-lag} and high at {lag}"
         _expect_lag(answer, maps, 6, lag, tried, 3)
+        _expect_lag(answer, maps, abs(lag), lag, f"the same with max_lag = {abs(lag)}", 3)
     circular = torch.full((1, 8, 8), 0.2)
     circular.diagonal(-5, 1, 2).fill_(0.5)  # three cells: a step round the corner is no offset of 3
     circular.diagonal(3, 1, 2).fill_(0.45)
