@@ -287,7 +287,7 @@ for channels in subsets:
     name = "+".join(channels)
     guess = perfect_observer(test_clips, channels)
     ceiling[name] = (guess == test_clips.felt).double().mean().item()
-    show(f"{name}: {ceiling[name]:.3f} on our test clips, {in_theory[name]:.3f} over all clips")
+    show(name, "on our test clips:", ceiling[name], "over all clips:", in_theory[name])
 
 # %% [markdown]
 # These numbers are **ceilings**. No network, however deep, gets above the right-hand column in the
