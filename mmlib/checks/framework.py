@@ -160,7 +160,7 @@ def _run(task: Exercise, solution: Any) -> None:
         except CheckFailed as error:
             failure = error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the answer raises
-            failure = _explain(error, task)
+            failure = _explain(error, task, guard.last_call)
     if guard.seen:
         failure = CheckFailed(
             "an answer written out by you, which is the point of this exercise",
@@ -170,7 +170,7 @@ def _run(task: Exercise, solution: Any) -> None:
         raise failure
 
 
-def _explain(error: BaseException, task: Exercise) -> CheckFailed:
+def _explain(error: BaseException, task: Exercise, tried: str) -> CheckFailed:
     """Turn whatever an answer raised into a failure that names the learner's own line."""
     place = _learners_line(error.__traceback__, task)
     if isinstance(error, NotImplementedError) and place is not None and place.is_last:
@@ -178,7 +178,7 @@ def _explain(error: BaseException, task: Exercise) -> CheckFailed:
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     if place is None:
         return CheckFailed("an answer that can be called as the exercise says", got=said)
-    return CheckFailed("an answer that runs", got=f"{said}\nin {place.text}")
+    return CheckFailed("an answer that runs", got=f"{said}\nin {place.text}", tried=tried)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Guard:
     ) -> None:
         """Collect the code objects and C functions that the answer may not call."""
         self.seen: list[str] = []
-        self._checking = checking
+        self.last_call = ""
+        self._checking_file = checking.__code__.co_filename
         self._classes: list[type] = []
         self._codes: dict[CodeType, str] = {}
         self._builtins: dict[str, str] = {}
@@ -128,6 +129,8 @@ class Guard:
         if event == "call":
             name = self._codes.get(frame.f_code)
             caller = frame.f_back
+            if self._is_the_check(caller) and not _is_library(frame.f_code.co_filename):
+                self.last_call = _told(frame)
         elif event == "c_call":
             name = self._builtins.get(_qualified(argument))
             caller = frame
@@ -137,12 +140,30 @@ class Guard:
             self.seen.append(name)
 
     def _is_learners(self, frame: FrameType | None) -> bool:
-        home = self._checking.__code__.co_filename
-        while frame is not None and frame.f_code.co_filename != home:
+        while frame is not None and not self._is_the_check(frame):
             if not _is_library(frame.f_code.co_filename):
                 return True
             frame = frame.f_back
         return False
+
+    def _is_the_check(self, frame: FrameType | None) -> bool:
+        return frame is not None and frame.f_code.co_filename == self._checking_file
+
+
+def _told(frame: FrameType) -> str:
+    """A call in words, as it is about to run: `f(x: tensor of shape (2, 3), k=5)`."""
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = (_argument(name, frame.f_locals.get(name)) for name in names if name != "self")
+    return f"{code.co_name}({', '.join(given)})"
+
+
+def _argument(name: str, value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{name}: tensor of shape {tuple(value.shape)}"
+    if isinstance(value, bool | int | float | str):
+        return f"{name}={value!r}"
+    return name
 
 
 def _qualified(target: Any) -> str:

@@ -426,11 +426,10 @@ except CheckFailed as failure:
     print(failure)
 
 # %% [markdown]
-# Read it in order. **Expected**: what a right answer does. **Got**: what yours did, and in which line.
-# **Next**: the hint that fits. (Where an answer runs but is wrong, there is also **Tried**: the input, so
-# that you can try it yourself.)
+# Read it in order. **Tried**: what the check called, so that you can do it yourself. **Expected**: what a
+# right answer does. **Got**: what yours did, and in which line. **Next**: the hint that fits.
 #
-# The sizes give the bug away: 3 winners for 4 labels. With eight clips and eight classes both axes had
+# The sizes give the bug away: 4 clips, 3 classes, and 3 winners for 4 labels. With eight clips and eight classes both axes had
 # the same length, and picking along the wrong one went unnoticed. *That is why every check of this
 # course uses sizes that all differ*, and why your own tests should.
 

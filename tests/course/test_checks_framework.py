@@ -89,6 +89,11 @@ def test_a_failure_says_what_was_tried_expected_and_came_and_which_hint_helps() 
     assert lines[4] == "Next:     open hint 3 below the exercise, then run this check again"
 
 
+def test_an_exception_comes_with_the_call_that_raised_it() -> None:
+    failure = failure_of("def weights(x):\n    x = x.flatten()\n    return x.nonsense")
+    assert failure.tried == "weights(x: tensor of shape (3, 5, 2))"
+
+
 def test_an_exception_is_named_with_the_learners_own_line() -> None:
     failure = failure_of("def weights(x):\n    y = x + 1\n    return y.reshape(7, 11)")
     assert "RuntimeError: shape '[7, 11]' is invalid" in failure.got
