@@ -683,12 +683,12 @@ show_figure(
             for seed, model, score in zip(SEEDS, beside, right, strict=True)
         },
     ),
-    alt="A film strip of twelve frames with three rows of bars, one a seed. The planted moment is outlined; the weights of these "
-    "models are spread over the strip or gathered elsewhere.",
+    alt="A film strip of twelve frames with three rows of bars, one a seed. The planted moment is outlined; the seeds look at "
+    "different places, and not all of them, or none, at the moment.",
 )
 
 # %% tags=["claim"]
-assert min(right) > 0.7 and max(hits) < 0.6
+assert min(right) > 0.6 and max(hits) < 0.6
 
 # %% [markdown]
 # A model that is right on most clips or nearly all, with an attention map that is little or no better than chance. Nothing is wrong with it: the pairing came in through the
