@@ -14,7 +14,8 @@ from builder.cells import BuildError, blame
 CELL_SECONDS = 60
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # MMLIB_STATIC: figures as PNG outputs with alt text, and nothing that moves (mmlib.plots.page).
-ENVIRONMENT = {"MMLIB_STATIC": "1", "PYTHONHASHSEED": "0"}
+# One thread: sums in another order give other last digits, and so other bytes.
+ENVIRONMENT = {"MMLIB_STATIC": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 
 
 def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECONDS) -> float:
