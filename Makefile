@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.course
 	@touch $@
 
 lab: $(VENV)/.course
-	$(BIN)/jupyter lab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_FLAGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python tools/run_tests.py
