@@ -42,10 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> None:
     """Train a system on a feature set and leave a run's folder."""
-    from mmlib import runs
     from mmlib.data import Standardised
     from mmlib.systems import build, find
-    from mmlib.training import fit, seed_everything
+    from mmlib.training import fit, runs, seed_everything
 
     system = find(options.system)  # an unknown name should not wait for the data
     features = _features(options)
@@ -91,7 +90,7 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Evaluate a run on a split of a feature set and write the numbers as JSON."""
-    from mmlib import checkpoints, runs
+    from mmlib.training import checkpoints, runs
     from mmlib.training import evaluate as evaluate_model
 
     model, about = runs.load_run(Path(options.run_folder))
@@ -134,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="FEATURES.npz, theatre or theatre:PRESET")
     parser.add_argument("--n", type=int, default=1000, help="clips, where the data are the theatre")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and the theatre")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
 
 

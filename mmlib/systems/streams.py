@@ -43,11 +43,13 @@ class BaselineConfig:
         output_steps: the number of steps that have a label each, None where samples have one.
         prior: the log frequencies of the classes, or the mean targets, of the train split.
         patches: steps joined to one before the convolutions; empty: 1 for each stream.
-        depths: convolutions of each stream; empty: 2 for each.
+        depths: convolutions of each stream; empty: 3 for each.
         embed_dim, kernel_size: of the convolutions.
-        dropout: on states and summaries; modality_dropout: of whole streams in training.
+        dropout: on states and summaries; input_dropout: on inputs; modality_dropout: of whole
+            streams in training.
         noise: deviation of the noise on (standardised) inputs in training; gain: of a whole
-            sample's scale and shift.
+            sample's scale and shift; hide: the share of a sample's steps that is hidden in one
+            span, where no single step is asked for.
         epochs, batch_size, learning_rate, weight_decay: how it is trained by default.
     """
 
@@ -62,10 +64,12 @@ class BaselineConfig:
     prior: tuple[float, ...] | None = None
     embed_dim: int = 256
     kernel_size: int = 5
-    dropout: float = 0.3
-    modality_dropout: float = 0.1
+    dropout: float = 0.2
+    input_dropout: float = 0.1
+    modality_dropout: float = 0.2
     noise: float = 0.1
     gain: float = 0.2
+    hide: float = 0.2
     epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -73,7 +77,7 @@ class BaselineConfig:
 
     def __post_init__(self) -> None:
         """Fill in what is the same for each stream and refuse what cannot be built."""
-        for name, usual in (("patches", 1), ("depths", 2)):
+        for name, usual in (("patches", 1), ("depths", 3)):
             if not getattr(self, name):
                 object.__setattr__(self, name, (usual,) * len(self.streams))
         for name in ("widths", "patches", "depths"):
@@ -91,7 +95,7 @@ class BaselineConfig:
     @classmethod
     def small(cls) -> Self:
         """Give the setting that trains on two CPU cores in under a minute."""
-        return cls(embed_dim=64, epochs=30)
+        return cls(embed_dim=64)
 
     @classmethod
     def for_dataset(cls, dataset: FeatureSet, scale: str = "small") -> Self:
@@ -109,12 +113,17 @@ class BaselineConfig:
         free = whole and dataset.label_step is None
         lengths = [dataset.lengths[name] for name in dataset.modalities]
         patches = tuple(max(1, length // 32) if free else 1 for length in lengths)
+        chosen = scales[scale]()
+        if dataset.label_step is not None:
+            # Such steps are whole utterances, described by an encoder that learnt elsewhere: wide
+            # vectors, few of them, learnt by heart within a few epochs.
+            chosen = replace(chosen, dropout=0.3, input_dropout=0.3, epochs=20)
         return replace(
-            scales[scale](),
+            chosen,
             streams=dataset.modalities,
             widths=tuple(dataset.widths[name] for name in dataset.modalities),
             patches=patches,
-            depths=tuple(0 if length == 1 else 2 for length in lengths),
+            depths=tuple(0 if length == 1 else 3 for length in lengths),
             num_outputs=dataset.num_outputs,
             task=dataset.task,
             label_step=dataset.label_step,
@@ -141,7 +150,9 @@ class StreamEncoder(nn.Module):
         super().__init__()
         width = config.embed_dim
         self.patch, self.label_step = patch, config.label_step
-        self.noise, self.gain = config.noise, config.gain
+        self.noise, self.gain, self.hide = config.noise, config.gain, config.hide
+        self.every_step_counts = config.label_step is not None or config.output_steps is not None
+        self.input_dropout = nn.Dropout(config.input_dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Sequential(
             nn.Linear(patch * in_dim, width), nn.LayerNorm(width), nn.GELU()
@@ -162,11 +173,13 @@ class StreamEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode one stream."""
-        x = self._vary(x.flatten(2))
+        x = x.flatten(2)
+        if self.training:
+            x, mask = self._vary(x, mask)
         if mask is not None:  # a patch may hold steps that are not real
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         joined, joined_mask = self._patches(x, mask)
-        states = self.project(self.dropout(joined))
+        states = self.project(self.input_dropout(joined))
         for block in self.blocks:
             states = states + self.dropout(block(states, joined_mask)[0])
         parts = [masked_mean(x, mask), _deviation(x, mask), masked_mean(states, joined_mask)]
@@ -178,14 +191,20 @@ class StreamEncoder(nn.Module):
             summary = summary * mask.any(1, keepdim=True)
         return states, summary
 
-    def _vary(self, x: Tensor) -> Tensor:
-        """Add noise in training, and play a sample a little louder or softer, higher or lower."""
-        if not self.training:
-            return x
-        if self.gain > 0:
-            louder, higher = (torch.randn_like(x[:, :1, :1]) for _ in range(2))
-            x = x * (1 + self.gain * louder) + self.gain * higher
-        return x + self.noise * torch.randn_like(x) if self.noise > 0 else x
+    def _vary(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Play a sample a little louder or softer, higher or lower, and hide a span of it."""
+        louder, higher, start = (torch.randn_like(x[:, :1, :1]) for _ in range(3))
+        x = x * (1 + self.gain * louder) + self.gain * higher + self.noise * torch.randn_like(x)
+        span = int(self.hide * x.shape[1])
+        if span > 0 and not self.every_step_counts:
+            first = torch.special.ndtr(start[..., 0]) * (x.shape[1] - span + 1)  # (B, 1), uniform
+            step = torch.arange(x.shape[1], device=x.device)
+            seen = (step < first.floor()) | (step >= first.floor() + span)  # (B, T)
+            left = seen if mask is None else seen & mask
+            # Where nothing real would be left, the sample is shown whole.
+            whole = ~left.any(1, keepdim=True)
+            mask = left | whole if mask is None else left | (whole & mask)
+        return x, mask
 
     def _here(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Take the labelled step, zero where it is not real."""
