@@ -17,10 +17,7 @@ FLOORS = {
     **dict.fromkeys(("layers", "data", "losses", "metrics", "checks"), 1),
     "backbones": 2,
     "systems": 3,
-    **dict.fromkeys(
-        ("training", "trainer", "processes", "checkpoints", "evaluating", "runs", "schooling"), 4
-    ),
-    "benchmark": 4,
+    **dict.fromkeys(("training", "benchmark"), 4),
     **dict.fromkeys(("__main__", "cli", "plots", "widgets", "grading"), 5),
 }
 # What a floor-1 folder may use of this package besides itself.

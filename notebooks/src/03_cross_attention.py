@@ -33,7 +33,6 @@ from mmlib.data import theatre
 from mmlib.layers import MultiHeadAttention, masked_mean
 from mmlib.plots import apply_style, bars_with_seeds, show_figure
 from mmlib.plots.moments import lag_map, moment_strip, offset_lines
-from mmlib.schooling import in_ticks, portrait_set, train_face_school, with_face_features
 from mmlib.systems.moments import (
     ConcatWithAttention,
     FramewiseConcat,
@@ -41,6 +40,7 @@ from mmlib.systems.moments import (
     RecurrentConcat,
 )
 from mmlib.training import evaluate, fit, seed_everything
+from mmlib.training.schooling import in_ticks, portrait_set, train_face_school, with_face_features
 from mmlib.widgets import explore, snapshot
 
 apply_style()

@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mmlib import checkpoints
 from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
-from mmlib.evaluating import predict, score
 from mmlib.losses import Loss, Phase, default_loss
-from mmlib.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
+from mmlib.training import checkpoints
+from mmlib.training.evaluating import predict, score
+from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
 
 LAST, BEST, HISTORY = "last.safetensors", "best.safetensors", "history.csv"
 _STEPS_BETWEEN_LOOKS = 50  # reading the loss makes the device wait, so the bar looks rarely
@@ -230,7 +230,7 @@ class Trainer:
         loss = default_loss((outputs,), Batch({}, valid_set.masks, valid_set.labels))
         report = score(outputs, valid_set)
         numbers = {f"valid_{name}": v for name, v in report.items() if isinstance(v, float)}
-        return {"valid_loss": float(loss), **numbers}
+        return {"valid_loss": float(loss.detach()), **numbers}
 
     def _learning_rate(self, step: int) -> float:
         """Rise linearly, then fall as a cosine or stay."""

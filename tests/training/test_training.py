@@ -9,8 +9,8 @@ from torch import nn
 
 from mmlib.data import FeatureSet
 from mmlib.losses import Phase, default_loss
-from mmlib.processes import DrawAsOne, epoch_batches, shares
 from mmlib.training import TrainingError, evaluate, fit, predict, seed_everything
+from mmlib.training.processes import DrawAsOne, epoch_batches, shares
 
 
 class Output(NamedTuple):

@@ -17,10 +17,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from mmlib import checkpoints
 from mmlib.data import FeatureSet
 from mmlib.losses import Phase, default_loss
-from mmlib.training import fit, seed_everything
+from mmlib.training import checkpoints, fit, seed_everything
 
 EPOCHS, SAMPLES = 4, 29
 

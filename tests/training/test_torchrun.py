@@ -43,7 +43,7 @@ def command(out: Path, data: Path, system: str, processes: int, *more: str) -> N
     words = [sys.executable, *(launcher if processes > 1 else []), "-m", "mmlib", "train"]
     words += ["--system", system, "--data", str(data), "--out", str(out), "--epochs", "3"]
     words += ["--batch-size", "9", "--device", "cpu", "--quiet", *more]
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         words, env=environment, capture_output=True, text=True, timeout=240, check=False

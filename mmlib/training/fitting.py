@@ -1,9 +1,4 @@
-"""Training: one loop for every system, on a laptop, a GPU or several processes.
-
-`fit` gives the same numbers however often it was interrupted: the order of the data and every draw
-of noise depend on (seed, epoch) alone, and what is carried from one epoch to the next stands in one
-checkpoint, which is replaced whole or not at all.
-"""
+"""`fit`: check what is asked for, then train epoch by epoch, keeping what the next one needs."""
 
 from __future__ import annotations
 
@@ -18,11 +13,8 @@ import torch
 from torch import nn
 
 from mmlib.data.feature_set import FeatureSet
-from mmlib.evaluating import evaluate, predict
 from mmlib.losses import Loss
-from mmlib.trainer import LAST, Trainer, TrainingError, best_epoch
-
-__all__ = ["TrainingError", "evaluate", "fit", "predict", "seed_everything"]
+from mmlib.training.trainer import LAST, Trainer, TrainingError, best_epoch
 
 
 def seed_everything(seed: int) -> None:

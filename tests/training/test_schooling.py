@@ -5,14 +5,14 @@ import torch
 
 from mmlib.data import theatre
 from mmlib.data.feature_set import FeatureSet
-from mmlib.schooling import (
+from mmlib.training import evaluate
+from mmlib.training.schooling import (
     NO_LIGHT,
     in_ticks,
     portrait_set,
     train_face_school,
     with_face_features,
 )
-from mmlib.training import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import mmlib
-from mmlib import checkpoints
-from mmlib.checkpoints import CheckpointError
 from mmlib.data import FeatureError, FeatureSet, Standardised
 from mmlib.systems import build, find
-from mmlib.trainer import BEST, LAST
+from mmlib.training import checkpoints
+from mmlib.training.checkpoints import CheckpointError
+from mmlib.training.trainer import BEST, LAST
 
 CONFIG = "config.json"
 

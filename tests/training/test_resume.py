@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmlib.training import TrainingError, fit, seed_everything
-from tests.killed import TwoPhases, data
+from tests.training.killed import TwoPhases, data
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -43,7 +43,7 @@ def runs(tmp_path_factory) -> Path:
         attempts.append(("by the clock", None, milliseconds / 1000))
     attempts.append(("by the clock", None, None))
     command = [sys.executable, Path(__file__).with_name("killed.py"), folder, json.dumps(attempts)]
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -108,7 +108,7 @@ def test_resuming_with_other_settings_names_the_difference(tmp_path):
 
 
 def test_a_damaged_checkpoint_and_another_model_are_named(tmp_path):
-    from mmlib.checkpoints import CheckpointError
+    from mmlib.training.checkpoints import CheckpointError
 
     train, valid = data()
     fit(TwoPhases(), train, valid, **settings(), out=tmp_path)
