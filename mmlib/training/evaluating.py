@@ -32,7 +32,8 @@ def predict(
             for start in range(0, len(dataset), batch_size):
                 rows = np.arange(start, min(start + batch_size, len(dataset)))
                 batch = dataset.batch(rows).to(place)
-                outputs.append(model(**batch.inputs, masks=batch.masks)[0].float())
+                output = model(**batch.inputs, masks=batch.masks)[0]
+                outputs.append(output.detach().float())  # a view of a weight is not detached yet
     finally:
         model.train(training)
     return torch.cat(outputs).cpu()
