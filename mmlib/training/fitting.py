@@ -72,7 +72,8 @@ def fit(
         warmup_steps: steps in which the learning rate rises; None takes a tenth, at most 50.
         schedule: "cosine" (falls to zero at the last step) or "constant".
         patience: stop after so many epochs without a better `monitor`; None never does.
-        monitor: a column of the history; "auto" is `valid_loss`, for a regression `valid_mean_ccc`.
+        monitor: a column of the history; "auto" is `valid_accuracy`, for numbers `valid_mean_ccc`
+            (not the loss, which rises with confidence long before fewer answers are right).
         loss: `loss(output, batch)`, the mean over the batch's samples.
         out: a folder for best.safetensors, last.safetensors and history.csv; None keeps none.
         resume: continue what `out` holds, to the same weights as without an interruption.
@@ -83,7 +84,7 @@ def fit(
             run, or the loss is no longer a number.
     """
     if monitor == "auto":
-        monitor = "valid_mean_ccc" if train_set.class_names is None else "valid_loss"
+        monitor = "valid_mean_ccc" if train_set.class_names is None else "valid_accuracy"
     settings = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
         "weight_decay": weight_decay, "seed": seed, "accumulate": accumulate,
@@ -108,7 +109,8 @@ def fit(
             history.append(row)
             best = valid_set is not None and best_epoch(history, monitor) == len(history) - 1
             trainer.keep(history, best, folder)
-            bar.set_postfix({k: f"{row[k]:.3f}" for k in ("train_loss", monitor) if k in row})
+            shown = dict.fromkeys(("train_loss", "valid_loss", monitor))
+            bar.set_postfix({name: f"{row[name]:.3f}" for name in shown if name in row})
     finally:
         bar.close()
         trainer.release()

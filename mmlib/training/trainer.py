@@ -257,7 +257,9 @@ class Trainer:
 
 
 def best_epoch(history: list[dict[str, float]], monitor: str) -> int:
-    """Find the first epoch with the best number: the lowest of a loss, the highest of the rest.
+    """Find the epoch with the best number: the lowest of a loss, the highest of the rest.
+
+    Of equals, the one with the lowest loss on the valid set is best, then the first.
 
     Raises:
         TrainingError: the history has no such column.
@@ -265,7 +267,12 @@ def best_epoch(history: list[dict[str, float]], monitor: str) -> int:
     if monitor not in history[0]:
         raise TrainingError(f"monitor is {monitor!r}, expected one of {', '.join(history[0])}.")
     sign = -1.0 if "loss" in monitor else 1.0
-    return max(range(len(history)), key=lambda index: (sign * history[index][monitor], -index))
+
+    def merit(index: int) -> tuple[float, float, int]:
+        row = history[index]
+        return sign * row[monitor], -row.get("valid_loss", 0.0), -index
+
+    return max(range(len(history)), key=merit)
 
 
 def _accelerator(device: str, precision: str, several: bool) -> Any:

@@ -11,6 +11,7 @@ from mmlib.data import FeatureSet
 from mmlib.losses import Phase, default_loss
 from mmlib.training import TrainingError, evaluate, fit, predict, seed_everything
 from mmlib.training.processes import DrawAsOne, epoch_batches, shares
+from mmlib.training.trainer import best_epoch
 
 
 class Output(NamedTuple):
@@ -137,16 +138,28 @@ def test_noise_of_a_share_is_that_of_the_whole_batch():
 def test_best_weights_come_back_with_a_valid_set_and_the_last_without():
     data, other = dataset(), dataset(29, seed=5)
     model, history = trained(data=data, valid_set=other, epochs=6, learning_rate=0.5)
-    assert evaluate(model, other)["accuracy"] == pytest.approx(
-        history["valid_accuracy"][history["valid_loss"].idxmin()]
-    )
+    assert evaluate(model, other)["accuracy"] == pytest.approx(history["valid_accuracy"].max())
+
+
+def test_of_equally_accurate_epochs_the_one_with_the_lowest_loss_is_best():
+    accuracies, losses = (0.5, 0.8, 0.8, 0.8, 0.7), (1.0, 0.6, 0.4, 0.5, 0.1)
+    pairs = zip(accuracies, losses, strict=True)
+    history = [{"valid_accuracy": accuracy, "valid_loss": loss} for accuracy, loss in pairs]
+    assert best_epoch(history, "valid_accuracy") == 2
+    assert best_epoch(history, "valid_loss") == 4
 
 
 def test_training_stops_when_the_monitor_no_longer_gets_better():
     data = dataset(9)
     hopeless = FeatureSet(data.inputs, {}, (data.labels + 1) % 3, data.class_names)
     _, history = trained(
-        data=data, valid_set=hopeless, epochs=30, patience=2, learning_rate=0.1, dropout=0.0
+        data=data,
+        valid_set=hopeless,
+        epochs=30,
+        patience=2,
+        learning_rate=0.1,
+        dropout=0.0,
+        monitor="valid_loss",
     )
     assert len(history) == int(history["valid_loss"].idxmin()) + 3
 
