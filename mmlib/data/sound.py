@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from mmlib.data.threads import one_thread
+
 #: Waveforms are transformed this many at a time: their spectra then stay in a processor's cache.
 CHUNK = 32
 
@@ -84,6 +86,7 @@ def check_waveform(waveform: Tensor, n_fft: int) -> None:
         )
 
 
+@one_thread()
 def log_mel(
     waveform: Tensor,
     *,
@@ -139,6 +142,7 @@ def cepstrum(log_spectrum: Tensor, n_mfcc: int) -> Tensor:
     return log_spectrum @ basis.to(log_spectrum)
 
 
+@one_thread()
 def mfcc(
     waveform: Tensor,
     *,

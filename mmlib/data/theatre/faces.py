@@ -15,6 +15,7 @@ from mmlib.data.theatre.canvas import Canvas
 from mmlib.data.theatre.cast import STYLES, Cast
 from mmlib.data.theatre.cast import cast as draw_cast
 from mmlib.data.theatre.emotions import FACE_UNITS
+from mmlib.data.threads import one_thread
 
 #: The range that can be drawn, one row per face unit: least, most.
 FACE_LIMITS: np.ndarray = np.array(
@@ -135,6 +136,7 @@ def _shaped(who: Cast) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+@one_thread()
 def draw_faces(
     units: Tensor,
     actor: Tensor,

@@ -16,6 +16,7 @@ from mmlib.data.theatre.cast import Cast
 from mmlib.data.theatre.cast import cast as draw_cast
 from mmlib.data.theatre.emotions import VOICE_UNITS
 from mmlib.data.theatre.prosody import FRAME, Draws, Score, draw, perform
+from mmlib.data.threads import one_thread
 
 #: The range that can be synthesised, one row per voice unit: least, most.
 VOICE_LIMITS: np.ndarray = np.array(
@@ -169,6 +170,7 @@ def clip_seeds(generator_seed: int | Sequence[int] | np.ndarray, n: int) -> np.n
     return np.stack([given.astype(np.int64), np.zeros(n, dtype=np.int64)], axis=1)
 
 
+@one_thread()
 def synthesise(
     units: Tensor,
     actor: Tensor,
