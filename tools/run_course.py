@@ -16,6 +16,7 @@ import nbconvert
 import nbformat
 from builder import editions, execute, lessons
 from builder.cells import BuildError, Lesson
+from builder.formulas import with_mathml
 from builder.read import read_lesson
 from nbformat import NotebookNode
 
@@ -76,16 +77,15 @@ def _run(lesson: Lesson, root: Path, slack: float) -> float:
 
 
 def page(notebook: NotebookNode, title: str) -> str:
-    """The notebook as one HTML file, with the pictures and their alt texts inside.
-
-    Formulas are drawn by MathJax, which the page takes from the network; without one they are
-    shown as they are written.
-    """
+    """The notebook as one HTML file that needs no network: pictures, alt texts and formulas inside."""
     described = copy.deepcopy(notebook)
     for cell in described.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_mathml(cell.source)
         for output in cell.get("outputs", ()):
             _describe(output)
-    text, _ = nbconvert.HTMLExporter().from_notebook_node(described, {"metadata": {"name": title}})
+    exporter = nbconvert.HTMLExporter(mathjax_url="", require_js_url="")
+    text, _ = exporter.from_notebook_node(described, {"metadata": {"name": title}})
     return str(text)
 
 
