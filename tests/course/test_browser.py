@@ -141,8 +141,9 @@ class Lesson:
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.page.wait_for_function(
             """() => {
-                const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-                return prompts.length && prompts.every(p => /\\[\\d+\\]/.test(p.textContent));
+                const cells = window.jupyterapp.shell.currentWidget.content.widgets;
+                const code = cells.filter(cell => cell.model.type === 'code');
+                return code.length && code.every(cell => Number.isInteger(cell.model.executionCount));
             }""",
             timeout=1000 * SECONDS_TO_RUN,
         )
