@@ -63,7 +63,8 @@ def lay_out(lesson: Lesson, edition: str, *, url: str) -> NotebookNode:
     """
     title, *rest = _chosen(lesson, edition)
     about = _new(lesson, "markdown", ABOUT[edition].format(stem=lesson.stem))
-    folded: dict[str, object] = {"jupyter": {"source_hidden": True}}  # a page opens with its text, not its set-up
+    # Folded: a page opens with its text, not with its set-up.
+    folded: dict[str, object] = {"jupyter": {"source_hidden": True}}
     first = _new(lesson, "code", first_cell(url), metadata=folded)
     cells = _with_unique_ids([title, about, first, *rest])
     notebook = new_notebook(cells=cells, metadata=METADATA, nbformat_minor=5)
