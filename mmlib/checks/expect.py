@@ -321,3 +321,10 @@ def _number(value: Any, name: str, tried: str, hint: int | None) -> Any:
     except (TypeError, ValueError, RuntimeError):
         kind(value, (Tensor, float), name=name, tried=tried, hint=hint)
         raise
+
+
+def pair(value: Any, expected: str, *, tried: str) -> tuple[Any, Any]:
+    """Require two values, `expected` in words, and hand them on."""
+    kind(value, (tuple, list), tried=tried, hint=1)
+    that(len(value) == 2, expected, got=f"{len(value)} values", tried=tried, hint=1)
+    return value[0], value[1]

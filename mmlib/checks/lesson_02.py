@@ -94,7 +94,9 @@ def check_saturation(answer: Any) -> None:
     query, key = torch.zeros(1, 4), torch.zeros(2, 4)
     key[0, 0] = 1.0
     tried = "one query of four zeros and two keys, so that both scores are 0 and both weights 1/2"
-    spread, slope = _two_numbers(answer(query, key, True), tried)
+    spread, slope = expect.pair(
+        answer(query, key, True), "two numbers, the spread and the slope", tried=tried
+    )
     expect.close(spread, 0.0, name="the spread", tried=tried, hint=2)
     expect.close(slope, 0.25, name="the slope", tried=tried, hint=3)
 
@@ -104,22 +106,12 @@ def check_saturation(answer: Any) -> None:
         for scaled in (False, True):
             tried = f"query ({queries}, {width}), key ({keys}, {width}), scaled={scaled}"
             with expect.inputs_left_alone(hint=2, query=query, key=key):
-                spread, slope = _two_numbers(answer(query, key, scaled), tried)
+                spread, slope = expect.pair(
+                    answer(query, key, scaled), "two numbers, the spread and the slope", tried=tried
+                )
             right = saturation(query, key, scaled)
             expect.close(spread, right[0], name="the spread", tried=tried, hint=2, rtol=0.02)
             expect.close(slope, right[1], name="the slope", tried=tried, hint=3)
-
-
-def _two_numbers(came: Any, tried: str) -> tuple[Any, Any]:
-    expect.kind(came, (tuple, list), tried=tried, hint=1)
-    expect.that(
-        len(came) == 2,
-        "two numbers, the spread and the slope",
-        got=f"{len(came)} of them",
-        tried=tried,
-        hint=1,
-    )
-    return came[0], came[1]
 
 
 def in_heads(
@@ -212,7 +204,9 @@ def check_attention(answer: Any) -> None:
         mask = fresh.padding_mask(2, 11)[:, None, None, :].to(device)
         tried = "query (2, 3, 5, 7), key (2, 3, 11, 7), value (2, 3, 11, 13), padding mask of keys"
         with expect.inputs_left_alone(hint=1, query=query, key=key, value=value, mask=mask):
-            out, weights = _pair(answer(query, key, value, mask), tried)
+            out, weights = expect.pair(
+                answer(query, key, value, mask), "the output and the weights", tried=tried
+            )
         expect.shape(weights, (2, 3, 5, 11), name="the weights", tried=tried, hint=1)
         expect.shape(out, (2, 3, 5, 13), name="the output", tried=tried, hint=1)
         expect.like(out, query, name="the output", tried=tried)
@@ -236,24 +230,12 @@ def check_attention(answer: Any) -> None:
     )
 
 
-def _pair(came: Any, tried: str) -> tuple[Any, Any]:
-    expect.kind(came, (tuple, list), tried=tried, hint=1)
-    expect.that(
-        len(came) == 2,
-        "the output and the weights",
-        got=f"{len(came)} values",
-        tried=tried,
-        hint=1,
-    )
-    return came[0], came[1]
-
-
 def _look_at_empty_row(
     answer: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, tried: str
 ) -> None:
     """Zeros where nothing may be seen, the usual elsewhere, and gradients that stay numbers."""
     inputs = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
-    out, weights = _pair(answer(*inputs, mask), tried)
+    out, weights = expect.pair(answer(*inputs, mask), "the output and the weights", tried=tried)
     right, _ = attention(query, key, value, mask)
     empty = ~mask.any(dim=-1)
     expect.shape(out, tuple(right.shape), name="the output", tried=tried)

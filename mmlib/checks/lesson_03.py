@@ -41,7 +41,9 @@ def check_cross_attend(answer: Any) -> None:
         mask = fresh.padding_mask(2, 7).to(device)
         tried = "query (2, 5, 11), context (2, 7, 13), maps to 3, 3 and 17 features, mask (2, 7)"
         with expect.inputs_left_alone(hint=2, query=query, context=context, mask=mask):
-            out, weights = _pair(answer(query, context, *maps, mask), tried)
+            out, weights = expect.pair(
+                answer(query, context, *maps, mask), "the output and the weights", tried=tried
+            )
         expect.shape(weights, (2, 5, 7), name="the weights", tried=tried, hint=1)
         expect.shape(out, (2, 5, 17), name="the output", tried=tried, hint=1)
         expect.like(out, query, name="the output", tried=tried)
@@ -61,7 +63,9 @@ def _attend_by_hand(answer: Any) -> None:
     query, context = torch.zeros(1, 2, 1), torch.tensor([[[1.0], [3.0], [50.0]]])
     mask = torch.tensor([[True, True, False]])
     tried = "two queries that are zero, a context of 1, 3 and 50, of which 50 is padding: by hand 2"
-    out, weights = _pair(answer(query, context, one, one, one, mask), tried)
+    out, weights = expect.pair(
+        answer(query, context, one, one, one, mask), "the output and the weights", tried=tried
+    )
     expect.shape(out, (1, 2, 1), name="the output", tried=tried, hint=1)
     expect.close(out, torch.full((1, 2, 1), 2.0), name="the output", tried=tried, hint=2)
     halves = torch.tensor([0.5, 0.5, 0.0]).expand(1, 2, 3)
@@ -74,7 +78,9 @@ def _attend_to_nothing(answer: Any, fresh: expect.Fresh) -> None:
     mask = torch.ones(3, 7, dtype=torch.bool)
     mask[1] = False
     tried = "three samples, of which sample 1 has no context at all (its mask is all False)"
-    out, weights = _pair(answer(query, context, *maps, mask), tried)
+    out, weights = expect.pair(
+        answer(query, context, *maps, mask), "the output and the weights", tried=tried
+    )
     expect.finite(out, name="the output", tried=tried, hint=3)
     expect.zero(weights[1], name="the weights of the absent context", tried=tried, hint=3)
     expect.zero(out[1], name="the output for the absent context", tried=tried, hint=3)
@@ -88,23 +94,13 @@ def _attend_with_gradients(answer: Any, fresh: expect.Fresh) -> None:
     maps = [fresh.normal(5, 4).requires_grad_() for _ in range(3)]
     mask = fresh.padding_mask(2, 7)
     tried = "the gradient of the output"
-    out, _ = _pair(answer(query, context, *maps, mask), tried)
+    out, _ = expect.pair(
+        answer(query, context, *maps, mask), "the output and the weights", tried=tried
+    )
     expect.gradient_reaches(out, query, context, *maps, name="every input", tried=tried, hint=1)
     expect.no_gradient_reaches(
         out, context, where=~mask, name="a padded step of the context", tried=tried, hint=2
     )
-
-
-def _pair(came: Any, tried: str) -> tuple[Any, Any]:
-    expect.kind(came, (tuple, list), tried=tried, hint=1)
-    expect.that(
-        len(came) == 2,
-        "the output and the weights",
-        got=f"{len(came)} values",
-        tried=tried,
-        hint=1,
-    )
-    return came[0], came[1]
 
 
 Layer = Callable[[Tensor, Tensor], Tensor]
