@@ -1,0 +1,56 @@
+"""The command line: one file a command; options in, one sentence out where they cannot be met.
+
+A command is a module with `add(commands)`, which declares its options, and `run(options)`, which
+does the work and may return an exit code (nothing counts as 0).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mmlib.cli import evaluate, train
+from mmlib.cli.shared import say
+
+REFUSED, INTERRUPTED = 2, 130
+COMMANDS = (
+    train,
+    evaluate,
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that refuses with one sentence instead of its whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where to read more."""
+        self.exit(REFUSED, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, its own, 2 (refused) or 130 (interrupted)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError) as error:
+        # What this package refuses is a ValueError whose message is written to be read.
+        say(f"mmlib {options.command}: {str(error).splitlines()[0]}")
+        return REFUSED
+    except KeyboardInterrupt:
+        again = shlex.join(["python", "-m", "mmlib", *words])
+        more = again if "--resume" in words else f"{again} --resume"
+        hint = f"; continue with: {more}" if options.command == "train" else ""
+        say(f"mmlib {options.command}: interrupted{hint}")
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="mmlib", description="Train and evaluate systems of the course.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

@@ -1,0 +1,59 @@
+"""What several commands share: the options that name the data, the device, and where to speak."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmlib.data import FeatureSet
+
+Commands = Any  # argparse keeps the type of what `add_subparsers` returns to itself
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Declare `--data` and `--n`."""
+    parser.add_argument("--data", required=True, help="FEATURES.npz, theatre or theatre:PRESET")
+    parser.add_argument("--n", type=int, default=1000, help="clips, where the data are the theatre")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Declare `--seed` and `--device`."""
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+
+
+def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
+    """Load a feature file, or play the theatre; keep only the named streams (`audio,vision`)."""
+    from mmlib.data import load_features
+
+    stage, _, preset = data.partition(":")
+    if stage == "theatre":
+        from mmlib.data import theatre
+
+        features = theatre.make(preset or "masks", n=n).features()
+    else:
+        features = load_features(data)
+    return features.select(streams.split(",")) if streams else features
+
+
+def find_device(name: str) -> str:
+    """Choose a GPU where there is one."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda but torch finds no such GPU here; use auto or cpu.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def is_main() -> bool:
+    """Say whether this is the only process, or the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(sentence: str) -> None:
+    """Print a sentence to stderr, once however many processes there are."""
+    if is_main():
+        print(sentence, file=sys.stderr)
