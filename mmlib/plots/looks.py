@@ -4,7 +4,7 @@ Colours come from Okabe and Ito's palette, which people with any colour vision c
 never carry a meaning alone: a marker, a hatch or a word always says the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +15,7 @@ import seaborn as sns
 import torch
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -91,6 +92,41 @@ def look(name: str, order: int = 0) -> Look:
     if "+" in name:
         return LOOKS["fusion"]
     return OTHERS[order % len(OTHERS)]
+
+
+def distinct_looks(names: Sequence[str]) -> list[Look]:
+    """Return a look for each name, no two alike: modalities keep theirs, the rest take what is free."""
+    wanted = [LOOKS.get(name) or (LOOKS["fusion"] if "+" in name else None) for name in names]
+    free = [each for each in (*OTHERS, *reversed(LOOKS.values())) if each not in wanted]
+    taken: list[Look] = []
+    for order, wish in enumerate(wanted):
+        if wish is not None and wish not in taken:
+            taken.append(wish)
+        elif free:
+            taken.append(free.pop(0))
+        else:  # more than there are looks: the same colours again, with other markers
+            every = (*LOOKS.values(), *OTHERS)
+            one, other = every[order % 8], every[(order + order // 8) % 8]
+            taken.append(Look(one.color, other.marker, other.hatch, other.linestyle))
+    return taken
+
+
+def luminance(color: Any) -> float:
+    """Return the relative luminance of a colour: 0 for black, 1 for white (WCAG 2.2)."""
+    channels = np.asarray(to_rgb(color))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: Any, other: Any) -> float:
+    """Return the contrast of two colours, from 1 to 21; text needs 4.5 (WCAG 2.2)."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def ink(background: Any) -> str:
+    """Return black or white, whichever can be read better on the background."""
+    return max(("black", "white"), key=lambda text: contrast(text, background))
 
 
 def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:

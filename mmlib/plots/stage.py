@@ -14,8 +14,8 @@ from mmlib.data.theatre.displays import confusion
 from mmlib.data.theatre.emotions import EMOTIONS, FACE
 from mmlib.data.theatre.faces import draw_faces
 from mmlib.data.theatre.script import Script
-from mmlib.plots.charts import attention_map
 from mmlib.plots.looks import as_array, look, new_figure, styled
+from mmlib.plots.matrices import attention_map
 from mmlib.plots.page import animated_png, audio_html, picture_bundle
 
 WORDS = {"text": "words", "audio": "voice", "vision": "face"}

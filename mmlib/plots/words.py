@@ -1,0 +1,60 @@
+"""Words on a panel: notes beside points, names below bars, and how much room there is for them."""
+
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from mmlib.plots.looks import CEILING
+
+LETTER = 0.62  # the width of a letter of DejaVu Sans, in font sizes
+
+
+def room(ax: Axes) -> tuple[float, float]:
+    """Return about how wide and how high a panel is, in points."""
+    box = ax.get_window_extent()
+    scale = 72.0 / ax.figure.dpi
+    return box.width * scale, box.height * scale
+
+
+def note(ax: Axes, x: float, y: float, text: str, color: str, *, ha: str = "center") -> None:
+    """Write a few words just above a point."""
+    ax.annotate(
+        text, (x, y), xytext=(0, 3.5), textcoords="offset points", ha=ha, color=color, size=9.5
+    )
+
+
+def ceiling_line(ax: Axes, height: float, label: str = "ceiling") -> None:
+    """Draw what nobody can exceed, named on the line itself."""
+    ax.axhline(height, color=CEILING, linestyle=(0, (6, 2)), linewidth=1.5)
+    right = ax.get_xlim()[1]
+    note(ax, right, height, f"{label} {height:.3f}", CEILING, ha="right")
+
+
+def chance_line(ax: Axes, height: float, right: float) -> None:
+    """Draw the score of guessing, named on the line itself."""
+    ax.axhline(height, color="#6E6E6E", linestyle=":", linewidth=1.3)
+    note(ax, right, height, "chance", "#4D4D4D", ha="right")
+
+
+def name_bars(ax: Axes, names: Sequence[str]) -> None:
+    """Write a name below each bar, in several lines or slanted where it is long."""
+    size = 10.0
+    letters = max(6, int(0.96 * room(ax)[0] / len(names) / (LETTER * size)))
+    wrapped = [wrap(name, letters) for name in names]
+    fits = max(len(line) for text in wrapped for line in text.split("\n")) <= letters
+    if fits:
+        ax.set_xticks(range(len(names)), wrapped)
+    else:
+        ax.set_xticks(
+            range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", size=9
+        )
+
+
+def wrap(name: str, letters: int) -> str:
+    """Break a name into lines: at its plus signs, and at spaces where a line would be too long."""
+    lines = name.replace("+", " +\n").split("\n")
+    return "\n".join(
+        textwrap.fill(line, letters, break_long_words=False, break_on_hyphens=False)
+        for line in lines
+    )
