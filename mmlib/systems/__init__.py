@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from mmlib.systems.baselines import BaselineConfig, Concat, Late, Majority
+from mmlib.systems.baselines import (
+    BaselineConfig,
+    Concat,
+    Early,
+    Gated,
+    Late,
+    Majority,
+    MajorityConfig,
+    TensorFusion,
+)
 
 
 class System(NamedTuple):
@@ -25,18 +34,25 @@ class UnknownSystem(ValueError):
 
 
 SYSTEMS: dict[str, System] = {
-    "majority": System(BaselineConfig, Majority),
+    "majority": System(MajorityConfig, Majority),
+    "early": System(BaselineConfig, Early),
     "concat": System(BaselineConfig, Concat),
     "late": System(BaselineConfig, Late),
+    "gated": System(BaselineConfig, Gated),
+    "tensor": System(BaselineConfig, TensorFusion),
 }
 
 __all__ = [
     "SYSTEMS",
     "BaselineConfig",
     "Concat",
+    "Early",
+    "Gated",
     "Late",
     "Majority",
+    "MajorityConfig",
     "System",
+    "TensorFusion",
     "UnknownSystem",
     "build",
     "find",
@@ -62,7 +78,8 @@ def build(name: str, config: Any) -> nn.Module:
         TypeError: the config is another system's.
     """
     system = find(name)
-    if not isinstance(config, system.config):
+    # A system's config may extend one that several share (the majority's does); that one will do.
+    if not isinstance(config, system.config) and not issubclass(system.config, type(config)):
         raise TypeError(
             f"{name!r} takes a {system.config.__name__}, not a {type(config).__name__}."
         )
