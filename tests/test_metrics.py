@@ -59,7 +59,7 @@ def test_logits_count_as_their_largest_class():
 
 
 def test_impossible_reports_are_refused():
-    with pytest.raises(ValueError, match="the same number of classes"):
+    with pytest.raises(ValueError, match="the same number of samples"):
         classification_report([0, 1], [0])
     with pytest.raises(ValueError, match="at least one"):
         classification_report([], [])

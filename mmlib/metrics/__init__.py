@@ -1,0 +1,34 @@
+"""Metrics: how good predictions are, in the terms of the four papers, and how sure one can be.
+
+Prediction first, then target. Everything is computed in float64 over the whole set at once; metrics
+of parts are never averaged.
+"""
+
+from mmlib.metrics.classes import (
+    classification_report,
+    confusion_matrix,
+    per_class,
+    top_k_accuracy,
+)
+from mmlib.metrics.comparing import Comparison, compare
+from mmlib.metrics.intervals import Interval, Spread, bootstrap_interval, seed_spread
+from mmlib.metrics.numbers import concordance, pearson, regression_report, rmse
+from mmlib.metrics.sums import METRICS
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Interval",
+    "Spread",
+    "bootstrap_interval",
+    "classification_report",
+    "compare",
+    "concordance",
+    "confusion_matrix",
+    "pearson",
+    "per_class",
+    "regression_report",
+    "rmse",
+    "seed_spread",
+    "top_k_accuracy",
+]
