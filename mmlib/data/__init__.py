@@ -2,6 +2,8 @@
 
 from mmlib.data.batch import MODALITIES, Batch
 from mmlib.data.features import SPLITS, FeatureError, FeatureSet, load_features, save_features
+from mmlib.data.leaks import Leaks, find_leaks
+from mmlib.data.splits import grouped_folds, split_by_group
 from mmlib.data.standardise import Standardised
 
 __all__ = [
@@ -10,7 +12,11 @@ __all__ = [
     "Batch",
     "FeatureError",
     "FeatureSet",
+    "Leaks",
     "Standardised",
+    "find_leaks",
+    "grouped_folds",
     "load_features",
     "save_features",
+    "split_by_group",
 ]

@@ -172,6 +172,14 @@ class FeatureSet(Dataset):
             masks={name: self.masks[name] for name in streams},
         )
 
+    def with_split(self, split: Sequence[str] | np.ndarray) -> FeatureSet:
+        """Return the same samples with other splits, such as `split_by_group` gives.
+
+        Raises:
+            FeatureError: not one of "train", "valid", "test" for each sample.
+        """
+        return replace(self, split=np.asarray(split, dtype=np.str_))
+
     def fingerprint(self) -> str:
         """Digest what a training depends on: a run can say which data it was made from."""
         digest = hashlib.blake2b(digest_size=8)
