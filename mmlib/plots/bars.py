@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mmlib.plots.inputs import class_indices, named, numbers, span
-from mmlib.plots.looks import CEILING, LOOKS, distinct_looks, look, panel, styled
-from mmlib.plots.words import ceiling_line, chance_line, name_bars, note
+from mmlib.plots.looks import CEILING, LOOKS, distinct_looks, panel, styled
+from mmlib.plots.words import LETTER, ceiling_line, chance_line, name_bars, note, room
 
 
 @styled
@@ -40,8 +41,8 @@ def bars_with_seeds(
         for name, seeds in named(scores, "bars_with_seeds", example).items()
     }
     ax = panel(ax, max(4.5, 1.5 + 1.1 * len(scores)), 3.8)
-    for order, (name, seeds) in enumerate(runs.items()):
-        kind = look(name, order)
+    looks = distinct_looks(list(runs))
+    for order, ((name, seeds), kind) in enumerate(zip(runs.items(), looks, strict=True)):
         mean = float(np.mean(seeds))
         ax.bar(
             order, mean, 0.62, color=kind.color, alpha=0.35, hatch=kind.hatch, edgecolor=kind.color
@@ -50,26 +51,12 @@ def bars_with_seeds(
         ax.scatter(
             order + np.asarray(spread), seeds, marker=kind.marker, color=kind.color, s=26, zorder=3
         )
-        ax.text(
-            order,
-            0.015,
-            f"{mean:.3f}",
-            ha="center",
-            va="bottom",
-            size=10,
-            color="black",
-            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
-        )
+        foot_note(ax, order, f"{mean:.3f}", min(seeds), max(seeds))
         if isinstance(ceilings, Mapping) and name in ceilings:
             best = ceilings[name]
             ax.plot([order - 0.4, order + 0.4], [best, best], color=CEILING, ls="-", lw=2.2)
-            note(ax, order, best, f"ceiling {best:.3f}", CEILING)
-    if isinstance(ceilings, int | float):
-        ceiling_line(ax, float(ceilings))
-    if chance is not None:
-        chance_line(ax, chance, len(scores) - 0.47)
-    ax.set_xticks(range(len(scores)), [name.replace("+", " +\n") for name in scores])
-    ax.set(xlim=(-0.55, len(scores) - 0.45), ylabel=ylabel, title=title)
+            note(ax, order, max(best, *seeds), f"ceiling {best:.3f}", CEILING)
+    _finish(ax, list(runs), ceilings, chance, ylabel, title)
     return ax
 
 
@@ -98,7 +85,8 @@ def bars_with_intervals(
     """
     example = '{"early": bootstrap_interval(accuracy, prediction, target)}'
     spans = {n: span(n, s) for n, s in named(scores, "bars_with_intervals", example).items()}
-    ax = panel(ax, max(4.5, 1.5 + 1.1 * len(spans)), 3.8)
+    ax = panel(ax, min(9.8, max(4.5, 1.5 + 1.35 * len(spans))), 3.8)
+    wide = room(ax)[0] / len(spans) > 14 * LETTER * 9.5  # of "[0.000, 0.000]"
     for order, ((name, (value, low, high)), kind) in enumerate(
         zip(spans.items(), distinct_looks(list(spans)), strict=True)
     ):
@@ -113,30 +101,43 @@ def bars_with_intervals(
         if isinstance(ceilings, Mapping) and name in ceilings:
             best = ceilings[name]
             ax.plot([order - 0.4, order + 0.4], [best, best], color=CEILING, ls="-", lw=2.2)
-            note(ax, order, best, f"ceiling {best:.3f}", CEILING)
-        base_note(ax, order, f"{value:.3f}\n[{low:.3f}, {high:.3f}]")
-    if isinstance(ceilings, int | float):
-        ceiling_line(ax, float(ceilings))
-    if chance is not None:
-        chance_line(ax, chance, len(spans) - 0.47)
-    ax.set(xlim=(-0.55, len(spans) - 0.45), ylabel=ylabel, title=title)
-    name_bars(ax, list(spans))
+            note(ax, order, max(best, high), f"ceiling {best:.3f}", CEILING)
+        words = f"{value:.3f}\n[{low:.3f}, {high:.3f}]" if wide else f"{value:.3f}"
+        foot_note(ax, order, words, low, high)
+    _finish(ax, list(spans), ceilings, chance, ylabel, title)
     return ax
 
 
-def base_note(ax: Axes, x: float, text: str) -> None:
-    """Write a number at the foot of a bar, where hatches do not touch it."""
+def foot_note(ax: Axes, x: float, text: str, low: float, high: float) -> None:
+    """Write a number at the foot of a bar, or above everything where that reaches below zero."""
     ax.annotate(
-        text,
-        (x, 0),
+        text.replace("-", "−"),
+        (x, 0 if low >= 0 else max(high, 0)),
         xytext=(0, 3),
         textcoords="offset points",
         ha="center",
         va="bottom",
-        size=9,
+        size=9.5,
         color="black",
         bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
     )
+
+
+def _finish(
+    ax: Axes,
+    names: list[str],
+    ceilings: Mapping[str, float] | float | None,
+    chance: float | None,
+    ylabel: str,
+    title: str,
+) -> None:
+    """Draw the lines that hold for all bars, and name the axes."""
+    if isinstance(ceilings, int | float):
+        ceiling_line(ax, float(ceilings), beside=True)
+    if chance is not None:
+        chance_line(ax, chance)
+    ax.set(xlim=(-0.55, len(names) - 0.45), ylabel=ylabel, title=title)
+    name_bars(ax, names)
 
 
 @styled
@@ -171,6 +172,8 @@ def label_histogram(
     counts = {p: np.bincount(classes[parts == p], minlength=len(names)) for p in order}
     ax = panel(ax, max(4.5, 1.5 + 0.28 * len(names) * (1 + len(order))), 3.4)
     grouped_bars(ax, counts, "{:.0f}")
+    ax.margins(y=0.1)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(ylabel="samples", title=title)
     name_bars(ax, list(names))
     return ax
@@ -180,6 +183,7 @@ def grouped_bars(ax: Axes, heights: Mapping[str, np.ndarray], form: str) -> None
     """Draw a group of bars at each whole number, its height written on each bar."""
     looks = distinct_looks(list(heights)) if len(heights) > 1 else [LOOKS["fusion"]]
     width = 0.84 / len(heights)
+    points = width * room(ax)[0] / len(next(iter(heights.values())))
     for place, ((name, values), kind) in enumerate(zip(heights.items(), looks, strict=True)):
         where = np.arange(len(values)) + (place - (len(heights) - 1) / 2) * width
         bars = ax.bar(
@@ -192,7 +196,10 @@ def grouped_bars(ax: Axes, heights: Mapping[str, np.ndarray], form: str) -> None
             edgecolor=kind.color,
             label=name,
         )
-        ax.bar_label(bars, [form.format(v) for v in values], size=7.5, padding=1.5)
+        words = [form.format(value) for value in values]
+        upright = max(map(len, words)) * LETTER * 7.5 < points
+        if upright or points > 7.5:
+            ax.bar_label(bars, words, size=7.5, padding=2, rotation=0 if upright else 90)
     if len(heights) > 1:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
@@ -230,7 +237,7 @@ def per_class_bars(
             )
     ax = panel(ax, max(4.5, 1.8 + 0.3 * len(names) * (1 + len(columns))), 3.4)
     grouped_bars(ax, heights, "{:.2f}")
-    ax.set(ylim=(0, 1.08), ylabel="score of the class", title=title)
+    ax.set(ylim=(0, 1.12), ylabel="score of the class", title=title)
     support = numbers(given["support"], "support") if "support" in given else None
     name_bars(
         ax,

@@ -54,7 +54,8 @@ def training_curves(
         )
     ax = panel(ax, 7.4)
     lines = [(name, history, each) for name, history in runs.items() for each in columns]
-    labels = [name if len(columns) == 1 else each.replace("_", " ") for name, _, each in lines]
+    shared = set(columns[0].split("_")).intersection(*(each.split("_") for each in columns))
+    labels = [name if len(columns) == 1 else _words(each, set(), shared) for name, _, each in lines]
     if any(labels):
         looks = distinct_looks(
             [label if label in LOOKS or "+" in label else label.split(" ")[0] for label in labels]
@@ -68,8 +69,7 @@ def training_curves(
         draw_curve(ax, epochs_of(history), heights, kind, label)
     if ceiling is not None:
         ceiling_line(ax, ceiling)
-    words = columns[0].replace("_", " ") if len(columns) == 1 else common_words(columns)
-    label_axes(ax, words, title)
+    label_axes(ax, _words(columns[0], shared, set()), title)
     if any(labels):
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
@@ -93,10 +93,10 @@ def _columns(history: Any, column: str | Sequence[str]) -> list[str]:
     return found
 
 
-def common_words(columns: Sequence[str]) -> str:
-    """Name an axis by the words that all its columns share."""
-    first = columns[0].split("_")
-    return " ".join(word for word in first if all(word in each.split("_") for each in columns))
+def _words(column: str, only: set[str], without: set[str]) -> str:
+    """Return a column's name as words: some of them only, or all but some."""
+    words = column.split("_")
+    return " ".join(w for w in words if w not in without and (not only or w in only)) or column
 
 
 def epochs_of(history: pd.DataFrame) -> np.ndarray:
@@ -175,7 +175,7 @@ def accuracy_curves(
     legend = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     if seeds[-1] > 1:
         many = " or ".join(map(str, seeds))
-        legend.set_title(f"mean of {many} seeds;\nband: all of them")
+        legend.set_title(f"mean of {many} seeds,\nband: lowest to highest")
         legend.get_title().set_fontsize(8.5)
     return ax
 

@@ -137,8 +137,11 @@ def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:
 
 
 def panel(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:
-    """Return `ax`, or the only panel of a new figure."""
-    return new_figure(width, height).subplots() if ax is None else ax
+    """Return `ax` in the course's frame, or the only panel of a new figure."""
+    if ax is None:
+        return new_figure(width, height).subplots()
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
 
 
 def as_array(values: Any) -> np.ndarray:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -52,7 +51,8 @@ def attention_map(
             )
     tq, tk = matrix.shape
     ax = panel(ax, max(3.2, min(9.0, 1.6 + 0.45 * tk)), max(2.2, min(6.0, 1.2 + 0.38 * tq)))
-    ax.imshow(matrix, cmap="Greys", vmin=0.0, vmax=max(1.0, float(matrix.max())), aspect="auto")
+    top = max(1.0, float(matrix.max()))
+    image = ax.imshow(matrix, cmap="Greys", vmin=0.0, vmax=top, aspect="auto")
     ax.set(xlabel="keys", ylabel="queries", title=title)
     ax.spines[:].set_visible(True)
     ax.tick_params(length=0)
@@ -63,7 +63,7 @@ def attention_map(
         ax.set_xticks(range(tk), keys, rotation=45 if long else 0, ha="right" if long else "center")
     if values if values is not None else matrix.size <= 64:
         for (row, column), weight in np.ndenumerate(matrix):
-            shade = "white" if weight > 0.55 else "black"
+            shade = ink(image.to_rgba(weight)[:3])
             ax.text(column, row, f"{weight:.2f}", ha="center", va="center", color=shade, size=9)
     if planted is not None:
         outline(ax, as_array(planted).astype(bool), matrix.shape)
@@ -127,8 +127,7 @@ def confusion_map(
     shares = table / np.maximum(support, 1)[:, None]
     side = 2.2 + 0.58 * classes
     ax = panel(ax, min(8.0, side + 0.5), min(7.2, side))
-    shades = mpl.colormaps["Greys"]
-    image = ax.imshow(shares, cmap=shades, vmin=0.0, vmax=1.0, aspect="equal")
+    image = ax.imshow(shares, cmap="Greys", vmin=0.0, vmax=1.2, aspect="equal")  # dark grey at most
     size = max(5.0, min(10.5, 0.26 * min(room(ax)) / classes))
     for (row, column), share in np.ndenumerate(shares):
         text = f"{share:.0%}\n({table[row, column]:.0f})" if support[row] else "–\n(0)"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 
 from mmlib.data.theatre.emotions import COORDINATES, EMOTIONS
 from mmlib.plots.inputs import class_indices, numbers
@@ -65,7 +66,7 @@ def tsne_map(
 def _tsne(rows: np.ndarray, perplexity: float | None, seed: int) -> tuple[np.ndarray, float]:
     """Return the map `(N, 2)` and the perplexity that was used."""
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     count, width = rows.shape
     if count < 4 or width < 2:
@@ -88,12 +89,13 @@ def _tsne(rows: np.ndarray, perplexity: float | None, seed: int) -> tuple[np.nda
 def scatter(ax: Axes, places: np.ndarray, kind: Look, label: str) -> None:
     """Draw the points of one class."""
     ax.scatter(
-        *places.T,
-        s=30,
+        places[:, 0],
+        places[:, 1],
+        s=34,
         marker=kind.marker,
         color=kind.color,
         edgecolor="white",
-        linewidth=0.5,
+        linewidth=0.35,
         label=label,
     )
 
@@ -147,7 +149,15 @@ def valence_arousal_plane(
     else:
         scatter(ax, paths[0], LOOKS["fusion"], "")
         for place, name in zip(paths[0], names or (), strict=False):
-            ax.annotate(name, place, xytext=(5, 4), textcoords="offset points", size=9.5)
+            right = place[0] > 0.4  # there the name would leave the panel
+            ax.annotate(
+                name,
+                place,
+                xytext=(-5 if right else 5, 4),
+                textcoords="offset points",
+                ha="right" if right else "left",
+                size=9.5,
+            )
     if names is not None and (labels is not None or not single):
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     reach = 1.08 * max(1.0, *(float(np.abs(path).max()) for path in paths))
@@ -183,17 +193,22 @@ def _plane(ax: Axes, emotions: bool) -> None:
     ax.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], color="#B8B8B8", lw=0.9, ls="-", zorder=0)
     ax.add_patch(Circle((0, 0), 1, fill=False, ec="#D9D9D9", lw=0.9, zorder=0))
     if emotions:
-        for name, (valence, arousal, _) in zip(EMOTIONS, COORDINATES, strict=True):
-            ax.plot(valence, arousal, ls="", marker="+", ms=6, color="#6E6E6E", zorder=1)
+        for name, place in zip(EMOTIONS, COORDINATES[:, :2], strict=True):
+            gaps = place - COORDINATES[:, :2]
+            crowded = ((abs(gaps[:, 0]) < 0.4) & (gaps[:, 1] > 0) & (gaps[:, 1] < 0.2)).any()
+            ax.plot(*place, ls="", marker="+", ms=6, color="#6E6E6E", zorder=1)
             ax.annotate(
                 name,
-                (valence, arousal),
-                xytext=(0, -10),
+                place,
+                xytext=(0, 4 if crowded else -4),
                 textcoords="offset points",
                 ha="center",
+                va="bottom" if crowded else "top",
                 size=9,
-                color="#595959",
+                color="#4D4D4D",
                 style="italic",
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+                zorder=4,
             )
 
 

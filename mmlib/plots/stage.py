@@ -14,7 +14,7 @@ from mmlib.data.theatre.displays import confusion
 from mmlib.data.theatre.emotions import EMOTIONS, FACE
 from mmlib.data.theatre.faces import draw_faces
 from mmlib.data.theatre.script import Script
-from mmlib.plots.looks import as_array, look, new_figure, styled
+from mmlib.plots.looks import as_array, ink, look, new_figure, styled
 from mmlib.plots.matrices import attention_map
 from mmlib.plots.page import animated_png, audio_html, picture_bundle
 
@@ -118,7 +118,7 @@ def confusions(script: Script) -> Figure:
         attention_map(table, queries=names, keys=names, values=False, title=WORDS[name], ax=ax)
         ax.set(xlabel="shown", ylabel="felt" if ax is panels[0] else "", aspect="equal")
         for place, share in enumerate(table.diagonal()):
-            shade = "white" if share > 0.55 else "black"
+            shade = ink(ax.images[0].to_rgba(share)[:3])
             number = f"{share:.2f}".lstrip("0")
             ax.text(place, place, number, ha="center", va="center", size=8, color=shade)
         if ax is not panels[0]:

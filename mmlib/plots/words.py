@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from mmlib.plots.looks import CEILING
 
-LETTER = 0.62  # the width of a letter of DejaVu Sans, in font sizes
+LETTER = 0.6  # the width of a letter of DejaVu Sans, in font sizes
 
 
 def room(ax: Axes) -> tuple[float, float]:
@@ -24,37 +24,56 @@ def note(ax: Axes, x: float, y: float, text: str, color: str, *, ha: str = "cent
     )
 
 
-def ceiling_line(ax: Axes, height: float, label: str = "ceiling") -> None:
-    """Draw what nobody can exceed, named on the line itself."""
+def ceiling_line(ax: Axes, height: float, *, beside: bool = False) -> None:
+    """Draw what nobody can exceed, named on the line, or beside it where the panel is full."""
     ax.axhline(height, color=CEILING, linestyle=(0, (6, 2)), linewidth=1.5)
-    right = ax.get_xlim()[1]
-    note(ax, right, height, f"{label} {height:.3f}", CEILING, ha="right")
+    if beside:
+        beside_line(ax, height, f"ceiling\n{height:.3f}", CEILING)
+        return
+    ax.annotate(
+        f"ceiling {height:.3f}",
+        (1, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3.5),
+        textcoords="offset points",
+        ha="right",
+        color=CEILING,
+        size=9.5,
+    )
 
 
-def chance_line(ax: Axes, height: float, right: float) -> None:
-    """Draw the score of guessing, named on the line itself."""
+def chance_line(ax: Axes, height: float) -> None:
+    """Draw the score of guessing, named beside the line."""
     ax.axhline(height, color="#6E6E6E", linestyle=":", linewidth=1.3)
-    note(ax, right, height, "chance", "#4D4D4D", ha="right")
+    beside_line(ax, height, "chance", "#4D4D4D")
+
+
+def beside_line(ax: Axes, height: float, text: str, color: str) -> None:
+    """Write to the right of the panel, where a line ends."""
+    ax.annotate(
+        text,
+        (1, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color=color,
+        size=9.5,
+    )
 
 
 def name_bars(ax: Axes, names: Sequence[str]) -> None:
     """Write a name below each bar, in several lines or slanted where it is long."""
     size = 10.0
-    letters = max(6, int(0.96 * room(ax)[0] / len(names) / (LETTER * size)))
+    letters = max(5, int(room(ax)[0] / len(names) / (LETTER * size)))
     wrapped = [wrap(name, letters) for name in names]
-    fits = max(len(line) for text in wrapped for line in text.split("\n")) <= letters
-    if fits:
+    if max(len(line) for text in wrapped for line in text.split("\n")) <= letters:
         ax.set_xticks(range(len(names)), wrapped)
-    else:
-        ax.set_xticks(
-            range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", size=9
-        )
+        return
+    ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", size=9)
 
 
 def wrap(name: str, letters: int) -> str:
     """Break a name into lines: at its plus signs, and at spaces where a line would be too long."""
     lines = name.replace("+", " +\n").split("\n")
-    return "\n".join(
-        textwrap.fill(line, letters, break_long_words=False, break_on_hyphens=False)
-        for line in lines
-    )
+    return "\n".join(textwrap.fill(line, letters, break_long_words=False) for line in lines)
