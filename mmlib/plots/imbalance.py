@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from mmlib.plots.looks import LOOKS, OTHERS, Look, new_figure, panel, styled
 
 NAMES = ("neutral", "joy", "surprise", "anger", "sadness", "fear", "disgust")
+LINE = 0.045  # the height of a name beside a mosaic of height one
 MODELS = {"majority": OTHERS[2], "fair": LOOKS["text"]}
 
 
@@ -105,7 +106,7 @@ def mosaic(
     ax = panel(ax, 3.6, 3.4)
     shares = table.sum(1) / table.sum()
     top = 0.0
-    for row, (name, share) in enumerate(zip(names, shares, strict=True)):
+    for row, share in enumerate(shares):
         order = [row, *(column for column in range(len(names)) if column != row)]
         left = 0.0
         for column in order:
@@ -127,14 +128,24 @@ def mosaic(
                 said = f"says “{names[column]}”"
                 ax.text(left + width / 2, top + share / 2, said, ha="center", va="center", size=8.5)
             left += width
-        if share >= 0.035:
-            ax.text(-0.02, top + share / 2, name, ha="right", va="center", size=9)
         top += share
+    for name, height in zip(names, _label_heights(shares), strict=True):
+        if not np.isnan(height):
+            ax.text(-0.02, height, name, ha="right", va="center", size=9)
     ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[0, 0.5, 1], yticks=[], title=title)
     ax.set_xlabel("share of the class that is right (filled)", size=9)
     ax.tick_params(labelsize=8)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def _label_heights(shares: np.ndarray) -> np.ndarray:
+    """Give each row's name its height, moved down where rows are too flat; NaN where none is left."""
+    centres = shares.cumsum() - shares / 2
+    spread = centres.copy()
+    for row in range(1, len(spread)):
+        spread[row] = max(spread[row], spread[row - 1] + LINE)
+    return spread if spread[-1] < 1 else np.where(shares >= LINE, centres, np.nan)
 
 
 @styled
