@@ -14,6 +14,7 @@ import numpy as np
 import seaborn as sns
 import torch
 from cycler import cycler
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -75,11 +76,11 @@ def apply_style() -> None:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function draw in the course's style, whatever the notebook has set."""
+    """Let a function draw in the course's style, of which nothing that a notebook has set is left."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(STYLE):
+        with style.context(["default", STYLE]):
             return draw(*args, **kwargs)
 
     return wrapper

@@ -18,6 +18,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mmlib.plots.looks import styled
+
 DPI = 100  # one figure inch in pixels: what a screen shows, and no more
 LARGEST_ANIMATION = 300_000  # bytes
 
@@ -27,6 +29,7 @@ def is_static() -> bool:
     return os.environ.get("MMLIB_STATIC", "") not in ("", "0")
 
 
+@styled
 def png_bytes(figure: Figure) -> bytes:
     """Return the figure as a palette PNG at screen resolution, the same bytes every time."""
     buffer = io.BytesIO()
