@@ -3,6 +3,7 @@
 from mmlib.data.batch import MODALITIES, Batch
 from mmlib.data.features import SPLITS, FeatureError, FeatureSet, load_features, save_features
 from mmlib.data.leaks import Leaks, find_leaks
+from mmlib.data.real import real_features
 from mmlib.data.splits import grouped_folds, split_by_group
 from mmlib.data.standardise import Standardised
 
@@ -17,6 +18,7 @@ __all__ = [
     "find_leaks",
     "grouped_folds",
     "load_features",
+    "real_features",
     "save_features",
     "split_by_group",
 ]

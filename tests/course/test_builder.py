@@ -222,6 +222,18 @@ def test_a_cell_that_raises_is_named(tmp_path: Path) -> None:
         execute.run(notebook_of("x = 1", "1 / 0"), tmp_path)
 
 
+def test_the_kernel_does_not_see_the_builders_own_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMLIB_DATA", str(tmp_path))
+    monkeypatch.setenv("MMLIB_STATIC", "0")
+    notebook = notebook_of(
+        "import os\nprint(os.environ.get('MMLIB_DATA'), os.environ['MMLIB_STATIC'])"
+    )
+    execute.run(notebook, tmp_path)
+    assert notebook.cells[0].outputs[0].text == "None 1\n"
+
+
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="longer than 2 s"):
         execute.run(notebook_of("import time; time.sleep(60)"), tmp_path, cell_seconds=2)

@@ -16,6 +16,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 # MMLIB_STATIC: figures as PNG outputs with alt text, and nothing that moves (mmlib.plots.page).
 # One thread: sums in another order give other last digits, and so other bytes.
 ENVIRONMENT = {"MMLIB_STATIC": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+# What a lesson may find on one machine and not on the next: stored notebooks are made without it.
+UNSET = ("MMLIB_DATA",)
 
 
 def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECONDS) -> float:
@@ -36,7 +38,7 @@ def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECO
     metadata = dict(notebook.metadata)
     start = time.perf_counter()
     try:
-        client.execute(env=os.environ | ENVIRONMENT)
+        client.execute(env=kernel_environment())
     except CellTimeoutError:
         raise BuildError(f"a cell takes longer than {cell_seconds:g} s") from None
     except DeadKernelError:
@@ -50,6 +52,12 @@ def run(notebook: NotebookNode, folder: Path, *, cell_seconds: float = CELL_SECO
     notebook.metadata = nbformat.from_dict(metadata)  # the kernel has put its own version there
     tidy(notebook)
     return seconds
+
+
+def kernel_environment() -> dict[str, str]:
+    """What a lesson's kernel sees of the environment: the same on every machine where it matters."""
+    kept = {name: value for name, value in os.environ.items() if name not in UNSET}
+    return kept | ENVIRONMENT
 
 
 def _failed(notebook: NotebookNode) -> int:
