@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mmlib.cli import evaluate, train
+from mmlib.cli import evaluate, split, train
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
 COMMANDS = (
     train,
     evaluate,
+    split,
 )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from mmlib.cli.shared import Commands, add_data, add_machine, find_device, load_data
+from mmlib.cli.shared import Commands, add_data, add_machine, find_device, load_data, warn_of_leaks
 
 
 def add(commands: Commands) -> None:
@@ -20,14 +21,29 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate, write the numbers and say the most important ones."""
-    from mmlib.training import checkpoints, evaluate, runs
+    """Evaluate, write the numbers with their intervals and say the most important ones."""
+    from mmlib.training import checkpoints, evaluating, runs
 
     model, about = runs.load_run(Path(options.run_folder))
-    features = runs.fitted(load_data(options.data, options.n), about).subset(options.split)
-    result = evaluate(model, features, device=find_device(options.device))
+    whole = runs.fitted(load_data(options.data, options.n), about)
+    warn_of_leaks("evaluate", whole, options.data)
+    features = whole.subset(options.split)
+    outputs = evaluating.predict(model, features, device=find_device(options.device))
+    result = {**evaluating.score(outputs, features), **evaluating.intervals(outputs, features)}
     told = {"system": about["system"], "split": options.split, "class_names": about["class_names"]}
     checkpoints.write_json(Path(options.json), {**result, **told})
     shown = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "mean_ccc", "mean_pearson")
-    print(", ".join(f"{name} {result[name]:.3f}" for name in shown if name in result), end="")
-    print(f" on {result['n']} samples ({options.split}).")
+    numbers = [_with_interval(name, result) for name in shown if name in result]
+    print(f"{', '.join(numbers)} on {result['n']} samples ({options.split}).")
+    drawn = result["intervals_drawn"]
+    if result["intervals"]:
+        what = f"{drawn['units']} {drawn['by']}s" + (
+            f", {drawn['note']}" if "note" in drawn else ""
+        )
+        print(f"In brackets {drawn['level']:.0%} bootstrap intervals over {what}.")
+
+
+def _with_interval(name: str, result: dict[str, Any]) -> str:
+    value = f"{name} {result[name]:.3f}"
+    low, high = result["intervals"].get(name, (None, None))
+    return value if low is None else f"{value} [{low:.3f}, {high:.3f}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,18 @@ def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
     else:
         features = load_features(data)
     return features.select(streams.split(",")) if streams else features
+
+
+def warn_of_leaks(command: str, features: FeatureSet, data: str) -> None:
+    """Say in one sentence where groups stand in more than one split; a lesson may want them to."""
+    from mmlib.data import find_leaks
+
+    leaks = find_leaks(features, content=False)
+    if leaks:
+        say(
+            f"mmlib {command}: warning: {leaks.sentence()}; split it by group with: python -m mmlib "
+            f"split --data {shlex.quote(data)} --out BY_GROUP.npz"
+        )
 
 
 def find_device(name: str) -> str:

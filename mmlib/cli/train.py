@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mmlib.cli.shared import Commands, add_data, add_machine, is_main, load_data
+from mmlib.cli.shared import Commands, add_data, add_machine, is_main, load_data, warn_of_leaks
 
 
 def add(commands: Commands) -> None:
@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
 
     system = find(options.system)  # an unknown name should not wait for the data
     features = load_data(options.data, options.n, options.streams)
+    warn_of_leaks("train", features, options.data)
     train_set = features.subset("train")
     valid_set = features.subset("valid") if "valid" in features.split else None
     config = system.config.for_dataset(train_set, scale=options.scale)

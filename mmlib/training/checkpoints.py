@@ -40,9 +40,26 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON that is replaced whole or not at all."""
-    text = json.dumps(value, indent=2, allow_nan=True) + "\n"
+    """Write JSON that is replaced whole or not at all; a list of plain values takes one line."""
+    text = _laid_out(value) + "\n"
     replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _laid_out(value: object, margin: str = "") -> str:
+    """Write JSON with a line for each entry, but a row of numbers as a row."""
+    inner = f"{margin}  "
+    if isinstance(value, Mapping) and value:
+        entries = [f"{json.dumps(str(key))}: {_laid_out(it, inner)}" for key, it in value.items()]
+        opening, closing = "{", "}"
+    elif isinstance(value, list | tuple) and any(
+        isinstance(it, Mapping | list | tuple) for it in value
+    ):
+        entries = [_laid_out(it, inner) for it in value]
+        opening, closing = "[", "]"
+    else:
+        return json.dumps(value)
+    lines = ",\n".join(f"{inner}{entry}" for entry in entries)
+    return f"{opening}\n{lines}\n{margin}{closing}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from torch import Tensor, nn
 
 from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
-from mmlib.metrics import classification_report, confusion_matrix, regression_report
+from mmlib.metrics import (
+    bootstrap_interval,
+    classification_report,
+    confusion_matrix,
+    regression_report,
+)
+
+# What an interval is given for.
+CLASSES = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1")
+NUMBERS = ("mean_ccc", "mean_pearson", "mean_rmse")
 
 
 def predict(
@@ -23,20 +33,27 @@ def predict(
     Shape:
         returns: `(N, C)` logits, or `(N, K)` or `(N, T, K)` predictions, float32.
     """
+    parts = run(model, dataset, batch_size=batch_size, device=device)
+    # Detached, since a view of a weight (a repeated bias) still has its gradient.
+    return torch.cat([output[0].detach().float() for _, output in parts]).cpu()
+
+
+def run(
+    model: nn.Module, dataset: FeatureSet, *, batch_size: int = 256, device: str = "auto"
+) -> Iterator[tuple[Batch, Any]]:
+    """Go through a data set in order: each batch, and what the model says of it, on its device."""
     place = own_device(model) if device == "auto" else torch.device(device)
     training = model.training
     model.to(place).eval()
-    outputs = []
     try:
-        with torch.no_grad():
-            for start in range(0, len(dataset), batch_size):
-                rows = np.arange(start, min(start + batch_size, len(dataset)))
-                batch = dataset.batch(rows).to(place)
-                output = model(**batch.inputs, masks=batch.masks)[0]
-                outputs.append(output.detach().float())  # a view of a weight is not detached yet
+        for start in range(0, len(dataset), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(dataset)))
+            batch = dataset.batch(rows).to(place)
+            with torch.no_grad():
+                output = model(**batch.inputs, masks=batch.masks)
+            yield batch, output
     finally:
         model.train(training)
-    return torch.cat(outputs).cpu()
 
 
 def evaluate(
@@ -46,7 +63,7 @@ def evaluate(
 
     Returns:
         For classes the numbers of `mmlib.metrics.classification_report`, `confusion` (rows are the
-        true classes) and `n`; for a regression `mean_ccc`, `mean_pearson` and `n`.
+        true classes) and `n`; for a regression `mean_ccc`, `mean_pearson`, `mean_rmse` and `n`.
     """
     return score(predict(model, dataset, batch_size=batch_size, device=device), dataset)
 
@@ -61,6 +78,52 @@ def score(outputs: Tensor, dataset: FeatureSet) -> dict[str, Any]:
     report = classification_report(outputs, dataset.labels, classes)
     confusion = confusion_matrix(outputs, dataset.labels, classes).tolist()
     return {**report, "confusion": confusion, "n": count}
+
+
+def intervals(
+    outputs: Tensor,
+    dataset: FeatureSet,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compute bootstrap intervals of the metrics of outputs that `predict` gave.
+
+    Groups are drawn where samples share one, else samples.
+
+    Returns:
+        `intervals`, metric -> [low, high], and `intervals_drawn`, which says what was drawn: `by`
+        (group or sample), how many `units` there are, `resamples`, `level` and `seed`. One sample
+        has no interval. Where all samples share one group samples are drawn, and `note` says so.
+    """
+    count, units = len(dataset), len(np.unique(dataset.group))
+    by_group = 1 < units < count
+    drawn: dict[str, Any] = {
+        "by": "group" if by_group else "sample",
+        "units": units if by_group else count,
+        "resamples": resamples,
+        "level": level,
+        "seed": seed,
+    }
+    if units == 1:
+        drawn["note"] = f"all from the group {dataset.group[0]}; this says nothing about others"
+    found: dict[str, list[float]] = {}
+    if count > 1:
+        mask = Batch({}, dataset.masks, dataset.labels).label_mask
+        for name in NUMBERS if dataset.class_names is None else CLASSES:
+            interval = bootstrap_interval(
+                name,
+                outputs,
+                dataset.labels,
+                groups=dataset.group if by_group else None,
+                mask=mask,
+                resamples=resamples,
+                level=level,
+                seed=seed,
+            )
+            found[name] = [interval.low, interval.high]
+    return {"intervals": found, "intervals_drawn": drawn}
 
 
 def own_device(model: nn.Module) -> torch.device:
