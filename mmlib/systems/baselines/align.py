@@ -21,7 +21,7 @@ def align(x: Tensor, mask: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
     two lengths.
 
     Shape:
-        x: `(B, T, D)`, finite also where it is not real; mask: `(B, T)` bool; clock: `(B, S)` bool,
+        x: `(B, T, D)`, whatever it is where not real; mask: `(B, T)` bool; clock: `(B, S)` bool,
         True where a step of the clock belongs to the sample's stretch.
         returns: `(B, S, D)`, zero where not real, and its mask `(B, S)` bool.
     """
@@ -40,7 +40,7 @@ def align(x: Tensor, mask: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
     # A thousandth of a step is rounding, not a step under the interval.
     real = inside & (total.squeeze(-1) > 1e-3)
     weight = weight / total.clamp(min=1e-3) * real[..., None]
-    return weight.to(x.dtype) @ x, real
+    return weight.to(x.dtype) @ x.masked_fill(~mask[..., None], 0.0), real
 
 
 def real_span(mask: Tensor) -> tuple[Tensor, Tensor]:

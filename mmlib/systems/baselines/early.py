@@ -45,12 +45,10 @@ class Early(Fusion):
                 "has none; give lengths=(...), one a stream, or use BaselineConfig.for_dataset."
             )
         self.steps = config.output_steps or max(config.lengths)
-        self.leads = {
-            name: length == self.steps
-            for name, length in zip(config.streams, config.lengths, strict=True)
-        }
+        lengths = zip(config.streams, config.lengths, strict=True)
+        self.leads = [name for name, length in lengths if length == self.steps]
         self.patches = dict(zip(config.streams, config.patches, strict=True))
-        patch = next((self.patches[n] for n in config.streams if self.leads[n]), 1)
+        patch = self.patches[self.leads[0]] if self.leads else 1
         self.ticks = -(-self.steps // patch)
         joined = sum(w * p for w, p in zip(config.widths, config.patches, strict=True))
         # What is played louder or higher is each stream, before they are joined.
@@ -66,45 +64,39 @@ class Early(Fusion):
         self, masks: dict[str, Tensor] | None = None, **inputs: Tensor | None
     ) -> Classified | Predicted:
         """Align, join, encode, decide."""
-        joined, mask = self.side_by_side(self.received(inputs), masks or {})
+        joined, mask = self.side_by_side(self.received(inputs, masks))
         states, summary = self.encoder(joined, mask)
         return self.wrap(self.decide(self.beside_each_step(states, summary, mask)))
 
-    def side_by_side(
-        self, given: dict[str, Tensor], masks: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def side_by_side(self, given: dict[str, tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:
         """Join the streams on one clock.
 
         Shape:
             returns: `(B, S, sum of patch * width + M)`, and `(B, S)` bool, real where any stream is.
         """
-        ready = {name: self._patched(name, x, masks.get(name)) for name, x in given.items()}
+        ready = {name: self._patched(name, *stream) for name, stream in given.items()}
         some = next(iter(ready.values()))[0]
-        leading = [ready[name] for name in ready if self.leads[name]]
-        ticks = max([self.ticks, *(mask.shape[1] for _, mask in leading)])
-        on_clock = {
-            name: (F.pad(x, (0, 0, 0, ticks - x.shape[1])), F.pad(mask, (0, ticks - x.shape[1])))
-            for name, (x, mask) in ready.items()
-            if self.leads[name]
-        }
+        leading = [name for name in ready if name in self.leads]
+        ticks = max([self.ticks, *(ready[name][0].shape[1] for name in leading)])
+        step = torch.arange(ticks, device=some.device)
         clock = torch.zeros(len(some), ticks, dtype=torch.bool, device=some.device)
-        for _, mask in on_clock.values():
-            clock = clock | mask
-        usual = torch.arange(ticks, device=some.device) < self.ticks
-        clock = clock | (usual & ~clock.any(1, keepdim=True))  # where no leading stream is there
-        columns, real = [], []
+        for name in leading:
+            x, mask = ready[name]
+            missing = ticks - x.shape[1]
+            ready[name] = F.pad(x, (0, 0, 0, missing)), F.pad(mask, (0, missing))
+            clock = clock | ready[name][1]
+        # Where no leading stream is there, the others are spread over the whole clock.
+        clock = clock | (~clock.any(1, keepdim=True) & (step < self.ticks))
+        for name in ready.keys() - set(leading):
+            ready[name] = align(*ready[name], clock)
+        columns = []
         for name, width in zip(self.config.streams, self.config.widths, strict=True):
-            if name not in ready:
-                columns.append(some.new_zeros(len(some), ticks, width * self.patches[name]))
-                real.append(torch.zeros_like(clock))
-                continue
-            x, mask = on_clock[name] if self.leads[name] else align(*ready[name], clock)
-            columns.append(x)
-            real.append(mask)
-        there = torch.stack(real, dim=-1)  # (B, S, M)
+            empty = some.new_zeros(len(some), ticks, self.patches[name] * width)
+            columns.append(ready.get(name, (empty, torch.zeros_like(clock))))
+        there = torch.stack([mask for _, mask in columns], dim=-1)  # (B, S, M)
         kept = there & self.kept(there.any(1))[:, None]
-        columns = [x * keep[..., None] for x, keep in zip(columns, kept.unbind(-1), strict=True)]
-        return torch.cat([*columns, kept.to(some.dtype)], dim=-1), kept.any(-1)
+        heard = [x * keep[..., None] for (x, _), keep in zip(columns, kept.unbind(-1), strict=True)]
+        return torch.cat([*heard, kept.to(some.dtype)], dim=-1), kept.any(-1)
 
     def _patched(self, name: str, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Make a stream's steps ready: varied in training, zero where not real, in patches."""

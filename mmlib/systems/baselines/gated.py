@@ -16,7 +16,7 @@ class GatedUnit(nn.Module):
     each feature with gates of its own.
 
     Shape:
-        x: `(..., M, F)`, zero where absent; present: broadcasts to `(..., M, 1)`, bool.
+        x: `(..., M, F)`; present: `(..., M)` bool, what is absent does not matter in `x`.
         returns: the mixture `(..., E)` and the gates `(..., M, E)`: over M they sum to one, an
         absent vector's are zero, and all are where all are absent.
 
@@ -37,6 +37,8 @@ class GatedUnit(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Mix; see the class."""
+        present = present[..., None]
+        x = x.masked_fill(~present, 0.0)
         apart = zip(self.values, x.unbind(-2), strict=True)
         heard = torch.stack([value(one) for value, one in apart], dim=-2).tanh()  # (..., M, E)
         scores = self.gate(x.flatten(-2)).unflatten(-1, (-1, self.out_dim))
@@ -76,6 +78,6 @@ class Gated(Streams):
     ) -> Classified | Predicted:
         """Encode, mix, decide."""
         joined, present = self.encode(inputs, masks)
-        heard = spread(self.kept(present), joined)
-        mixed, gates = self.mix(joined * heard, heard.bool())
+        heard = spread(self.kept(present), joined).squeeze(-1)
+        mixed, gates = self.mix(joined, heard)
         return self.wrap(self.decide(mixed), self.alone(joined, present), gates)

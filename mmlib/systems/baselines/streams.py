@@ -19,26 +19,46 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
-    def received(self, inputs: dict[str, Tensor | None]) -> dict[str, Tensor]:
-        """Take the streams that came, each as `(B, T, D)` with frames flattened.
+    def received(
+        self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor] | None
+    ) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Take the streams that came, each as `(B, T, D)` with frames flattened, and its mask.
 
         Raises:
-            ValueError: no stream came, an unknown one, or one of another width.
+            ValueError: no stream came, an unknown one, one of another width or number of samples,
+                or a mask that does not fit.
         """
-        given = {name: x.flatten(2) for name, x in inputs.items() if x is not None}
+        given = {name: x for name, x in inputs.items() if x is not None}
         strange = sorted(given.keys() - set(self.config.streams))
         if strange or not given:
             raise ValueError(
                 f"the model takes {', '.join(self.config.streams)} (one of them at least), but "
                 f"{', '.join(given) or 'nothing'} came."
             )
+        count = len(next(iter(given.values())))
+        ready: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, width in zip(self.config.streams, self.config.widths, strict=True):
-            if name in given and given[name].shape[2] != width:
+            if name not in given:
+                continue
+            x, mask = given[name], None if masks is None else masks.get(name)
+            shape = tuple(x.shape)
+            if len(shape) < 3 or shape[0] != count:
                 raise ValueError(
-                    f"{name} has {given[name].shape[2]} features a step, the model was built for "
-                    f"{width}."
+                    f"{name} has shape {shape}, expected ({count} samples, steps, features) as of "
+                    f"{next(iter(given))}."
                 )
-        return given
+            x = x.flatten(2)
+            if x.shape[2] != width:
+                raise ValueError(
+                    f"{name} has {x.shape[2]} features a step, the model was built for {width}."
+                )
+            if mask is not None and (mask.dtype != torch.bool or mask.shape != shape[:2]):
+                raise ValueError(
+                    f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected "
+                    f"torch.bool of {shape[:2]}, True where a step is real."
+                )
+            ready[name] = x, mask
+        return ready
 
     def kept(self, present: Tensor) -> Tensor:
         """Say which streams count: those that are there, less the ones dropped in training.
@@ -116,8 +136,8 @@ class Streams(Fusion):
             returns: `(B, M, F)`, or `(B, T, M, F)` where every step has a label; and which streams a
             sample has, `(B, M)` bool. What is absent is zero.
         """
-        given = self.received(inputs)
-        some = next(iter(given.values()))
+        given = self.received(inputs, masks)
+        some = next(iter(given.values()))[0]
         summaries: list[Tensor | None] = []
         present = []
         for name in self.config.streams:
@@ -125,7 +145,7 @@ class Streams(Fusion):
                 summaries.append(None)
                 present.append(torch.zeros(len(some), dtype=torch.bool, device=some.device))
                 continue
-            x, mask = given[name], None if masks is None else masks.get(name)
+            x, mask = given[name]
             states, summary = self.encoders[name](x, mask)
             summaries.append(self.beside_each_step(states, summary, mask))
             everyone = torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -184,5 +204,5 @@ def stream_losses(by_stream: Tensor, batch: Batch) -> Tensor:
 
 
 def spread(present: Tensor, like: Tensor) -> Tensor:
-    """Shape `(B, M)` so that it multiplies `(B, M, F)` or `(B, T, M, F)`, in that one's dtype."""
-    return present.reshape(len(present), *[1] * (like.ndim - 3), -1, 1).to(like.dtype)
+    """Shape `(B, M)` so that it multiplies `(B, M, F)` or `(B, T, M, F)`."""
+    return present.reshape(len(present), *[1] * (like.ndim - 3), -1, 1)
