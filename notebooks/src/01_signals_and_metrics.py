@@ -70,7 +70,8 @@ panels["F"].set_anchor("N")
 panels["U"].imshow(units[0].T, aspect="auto", cmap="Greys")
 words = clip.sentences[0].split()
 panels["S"].axis("off")
-panels["S"].text(0.5, 0.5, "\n".join([" ".join(words[:4]), " ".join(words[4:])]), ha="center", va="center", size=12, style="italic")  # fmt: skip
+sentence = " ".join(words[:4]) + "\n" + " ".join(words[4:])
+panels["S"].text(0.5, 0.5, sentence, ha="center", va="center", size=12, style="italic")
 panels["V"].imshow(features.inputs["text"][0, : len(words)].T, aspect="auto", cmap="Greys")
 panels["V"].set_xticks(range(len(words)), words, rotation=45, ha="right", size=8)
 for key, title in (("W", "voice"), ("F", "face"), ("S", "words")):
@@ -167,7 +168,7 @@ show("length of the vector:", alone.norm(), with_clip_2.norm(), with_clip_3.norm
 # %% [markdown]
 # It does. The same sentence is three different vectors, 6/6, 6/8 and 6/14 of the true mean, depending on a neighbour that has
 # nothing to do with it. Nothing crashes, the loss falls, and at test time, with other neighbours, the model meets vectors that
-# it has never seen. And when every batch is padded to one fixed length, the size of the vector tells how long the sentence was:
+# it has never seen. And where every batch is padded to one fixed length, a short sentence is a small vector:
 
 # %% tags=["nbval-check-output"]
 everything = clips.features(modalities=["text"])
@@ -177,8 +178,7 @@ correlation = torch.corrcoef(torch.stack([lengths, size_of_mean]))[0, 1]
 show("400 sentences, words against size of the plain mean: correlation", correlation, digits=2)
 
 # %% [markdown]
-# If angry people happen to use fewer words in your data, a model can now be right for that reason. The zeros are no neutral
-# filling either. In a log-mel spectrogram silence is a large negative number, and a zero is a *sound*:
+# The zeros are no neutral filling either. In a log-mel spectrogram silence is a large negative number, and a zero is a *sound*:
 
 # %% tags=["nbval-check-output"]
 spectrograms = clips[four].log_mel
@@ -229,13 +229,17 @@ check("01.1", masked_mean)
 masked_mean = use("01.1")
 
 # %% tags=["nbval-check-output"]
-pairs = {"alone": (1, 6), "beside clip 2": (3, 8), "beside clip 3": (4, 14)}
-for name, (rows, steps) in pairs.items():
-    show(f"{name:<13}", masked_mean(stream[:rows, :steps], mask[:rows, :steps])[0, :4])
+for name, chosen, steps in (("alone", [0], 6), ("clip 2", [0, 2], 8), ("clip 3", [0, 3], 14)):
+    mended = masked_mean(stream[chosen, :steps], mask[chosen, :steps])
+    show(f"{name:<6}", mended[0, :4])
+size_of_mean = masked_mean(everything.inputs["text"], everything.masks["text"]).norm(dim=1).double()
+correlation = torch.corrcoef(torch.stack([lengths, size_of_mean]))[0, 1]
+show("words against size of the masked mean: correlation", correlation, digits=2)
 
 # %% [markdown]
-# One sentence, one vector, whoever sits beside it. The same test serves for a whole model, and the course runs it on every
-# system that it builds: *pad a clip further, and nothing may change.*
+# One sentence, one vector, whoever sits beside it. (Its size still tells something about the length, the other way round: an
+# average of more words is calmer. That is in the sentences, not in the padding, and no mask removes it.) The same test serves
+# for a whole model, and the course runs it on every system that it builds: *pad a clip further, and nothing may change.*
 
 # %% [markdown]
 # ## Ten clips, counted on your fingers
@@ -305,7 +309,7 @@ show("top-2 accuracy    ", top_k_accuracy(logits, target, k=2))
 # table because it is accuracy**: weigh each class's hits per clip by its clips, and the clips cancel.
 
 # %% tags=["claim"]
-assert report["weighted_recall"] == report["accuracy"]
+assert abs(report["weighted_recall"] - report["accuracy"]) < 1e-12
 by_value = sorted(("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"), key=report.get)
 assert by_value == ["macro_f1", "balanced_accuracy", "weighted_f1", "accuracy"]
 assert 0.475 < report["macro_f1"] < 0.485
@@ -357,8 +361,8 @@ check("01.2", balanced_and_macro)
 # ## When one class is half of everything
 #
 # In real conversations most sentences are neutral. MELD, from the sitcom *Friends*, has 47 % neutral and under 3 % disgust. The
-# theatre's preset *conversations* has the same mixture of classes. Meet the simplest model of all: it never looks, and always
-# says *neutral*.
+# theatre's preset *conversations* has much the same mixture. Meet the simplest model of all: it never looks, and always says
+# *neutral*.
 #
 # **Predict, then run.** What is its accuracy on 6,000 clips? Its balanced accuracy?
 
@@ -417,9 +421,9 @@ assert judged[0.9][0]["macro F1"] < judged[0.9][1]["macro F1"]
 # ## One observer, three rules, three winners
 #
 # Is this only about lazy models? No. Take the best model there is, the theatre's **ideal observer**: for each clip it knows the
-# exact probability $p(\text{emotion} \mid \text{clip})$, and no model can know more. It still has to *say* something. It may
-# name the likeliest emotion. Or it may lean towards the rare ones, dividing by how frequent an emotion is, to some strength
-# $\alpha$:
+# exact probability $p(\text{emotion} \mid \text{clip})$, and no model that sees only this clip can know more. It still has to
+# *say* something. It may name the likeliest emotion. Or it may lean towards the rare ones, dividing by how frequent an emotion
+# is, to some strength $\alpha$:
 #
 # $$\text{say the emotion with the largest}\quad p(\text{emotion} \mid \text{clip}) \,/\, p(\text{emotion})^{\alpha}$$
 #
@@ -464,9 +468,9 @@ disgust = emotions.index("disgust")
 show("α = 0 says disgust", int((said["α = 0"] == disgust).sum()), "times in 6000")
 
 # %% [markdown]
-# With the highest accuracy possible, **disgust is never named**. No average would have told you; one row did. So read the rows,
-# and choose the metric *before* you see results, by asking what a mistake costs: if every clip counts the same, accuracy; if
-# every emotion counts the same, balanced accuracy or macro F1. Whoever picks the metric afterwards can have any of the three
+# With the highest accuracy possible, **disgust is never named**. No average would have told you that; one row did. So read the
+# rows, and choose the metric *before* you see results, by asking what a mistake costs: if every clip counts the same, accuracy;
+# if every emotion counts the same, balanced accuracy or macro F1. Whoever picks the metric afterwards can have any of the three
 # rules win.
 #
 # One number that the averages hide, too: how far off the mistakes are.
@@ -601,17 +605,21 @@ table_1 = {  # per cent, as printed: precision, recall, F1 of the seven classes
     "text": ([72.7, 54.4, 40.1, 53.4, 53.0, 16.1, 52.4], [82.1, 53.7, 33.2, 39.1, 60.0, 10.0, 16.2], [77.1, 54.1, 36.3, 45.1, 56.3, 12.3, 24.7]),
     "all": ([74.0, 56.7, 49.6, 51.4, 54.4, 50.0, 47.1], [84.9, 57.2, 29.3, 44.7, 61.4, 6.0, 11.8], [79.1, 56.9, 36.9, 47.8, 57.7, 10.7, 18.8]),
 }  # fmt: skip
+averages = {"audio": (40.0, 48.4), "face": (25.5, 47.8), "text": (61.0, 62.6), "all": (63.1, 65.0)}
 printed_average = {"audio": 43.8, "face": 33.3, "text": 61.8, "all": 64.0}  # Tables 1 and 2
 printed_comparison = {"audio": 32.1, "face": 31.4, "text": 61.2, "all": 64.0}  # Table 3
 for column, (p, r, _) in table_1.items():
-    mean_of_f1s, f1_of_means = two_f1s(*(torch.tensor(x, dtype=torch.float64) for x in (p, r)), support)  # fmt: skip
+    p, r = (torch.tensor(values, dtype=torch.float64) for values in (p, r))
+    mean_of_f1s, f1_of_means = two_f1s(p, r, support)
+    p, r = averages[column]
     show(f"{column:<6}mean of the F1s", mean_of_f1s, "F1 of the means", f1_of_means, digits=1)
-    show(f"      Tables 1 and 2: {printed_average[column]}   Table 3: {printed_comparison[column]}")
+    show("      F1 of the two printed averages", 2 * p * r / (p + r), digits=1)
+    show(f"      printed: {printed_average[column]} and, in Table 3, {printed_comparison[column]}")
 
 # %% [markdown]
-# The printed averages of Tables 1 and 2 follow the second definition (for *face* it takes the printed averages, 25.5 and 47.8,
-# to get 33.3: their rounding shows). Table 3 follows the first for the single modalities, and has 64.0, the second, for the
-# fused model. By the first definition the fused model has 63.0.
+# The averages in Tables 1 and 2 are the F1 of the two printed averages, in all four columns. Table 3, which compares with other
+# papers, has the mean of the F1s for the single modalities, and the other number, 64.0, for the fused model. By the usual
+# definition the fused model has 63.0.
 #
 # Could rounding explain it? Rows are printed to a tenth, so each true F1 lies within .05 of what is printed, and so does their
 # weighted mean. Count in tenths of a per cent, and it is arithmetic with integers:
@@ -623,21 +631,21 @@ total = sum(n * f1 for n, f1 in zip(clips_per_class, tenths, strict=True))
 show("sum of clips x F1 in tenths:", total)
 show("most that rounding can add:  ", 2610 // 2, " so at most", total + 2610 // 2)
 show("needed for a 63.95:          ", round(639.5 * 2610))
+reachable = [(total - 1305) / 26100, (total + 1305) / 26100]
+show("weighted F1 that rounding leaves, in per cent:", reachable, tolerance=1e-9)
 
 # %% tags=["claim"]
-reachable = (total - 1305, total + 1305)
-assert [round(edge / 26100, 2) for edge in reachable] == [62.94, 63.04]
-assert reachable[1] < 639.5 * 2610
-for column, (p, r, f1) in table_1.items():
-    weight = [n / 2610 for n in clips_per_class]
-    means = [sum(w * x for w, x in zip(weight, values, strict=True)) for values in (p, r)]
-    gap_of_definition_2 = abs(2 * means[0] * means[1] / sum(means) - printed_average[column])
-    gap_of_definition_1 = abs(sum(w * x for w, x in zip(weight, f1, strict=True)) - printed_average[column])  # fmt: skip
-    assert gap_of_definition_2 < 0.1 and gap_of_definition_1 > 0.5
+assert reachable[1] < 63.95
+for column, (_, _, f1) in table_1.items():
+    p, r = averages[column]
+    mean_of_f1s = sum(n * x for n, x in zip(clips_per_class, f1, strict=True)) / 2610
+    assert abs(2 * p * r / (p + r) - printed_average[column]) < 0.05  # the second definition
+    assert abs(mean_of_f1s - printed_average[column]) > 0.5  # and not the first
+    assert (abs(mean_of_f1s - printed_comparison[column]) < 0.1) == (column != "all")
 
 # %% [markdown]
-# It cannot: rounding leaves 62.94 to 63.05. One more thing might: the paper's test clips need not be exactly MELD's. And they
-# were not quite. A recall is a whole number of hits divided by the clips of its class; so ask whether there *is* such a number:
+# It cannot: 64.0 would need 63.95 at least. One more thing might: the paper's test clips need not be exactly MELD's. A recall
+# is a whole number of hits divided by the clips of its class; so ask whether there *is* such a number:
 
 # %% tags=["nbval-check-output"]
 for name, clips_of_it, recall in (("anger", 345, 44.7), ("surprise", 281, 61.4), ("fear", 50, 6.0)):
@@ -645,8 +653,8 @@ for name, clips_of_it, recall in (("anger", 345, 44.7), ("surprise", 281, 61.4),
     show(f"{name}: hits that give {recall} % of {clips_of_it} clips:", hits)
 
 # %% [markdown]
-# No whole number of 345 angry clips is 44.7 %. Perhaps a few clips were missing. Then let up to ten be missing from *each*
-# class, in any combination, and take the worst:
+# No whole number of 345 angry clips is 44.7 %, and none of 281 surprised ones 61.4 %, so the sets were not quite the same.
+# Perhaps a few clips were missing. Then let up to ten be missing from *each* class, in any combination, and take the worst:
 
 # %% tags=["nbval-check-output"]
 f1_rows = table_1["all"][2]
@@ -657,10 +665,11 @@ worst = max(
 show("the largest weighted F1 that would explain:", worst, digits=1)
 
 # %% [markdown]
-# (The extremes are enough: the mean rises or falls steadily with each count.) Still below 63.95. So the two definitions are the
-# explanation that fits all four columns, and the result is 63.0 by the usual one (E-01 in the course's ledger). Nothing about
-# the model changes. But the sentence that compares it with an earlier model's 63.9 turns round, and that is the lesson: **a
-# metric's name is not its definition. Say which, and compute both sides of a comparison with the same function.**
+# (The extremes are enough: the mean rises or falls steadily with each count.) Still below 63.95. Two definitions are the
+# explanation that fits all four columns; by the usual one the result is 63.0 (E-01 in the course's ledger). Nothing about the
+# model changes. What changes is the comparison with an earlier model's 63.9, which the text calls equivalent: it is now .9
+# lower, if that number was computed in the usual way. Hence the lesson: **a metric's name is not its definition. Say which one
+# you mean, and compute both sides of a comparison with the same function.**
 
 # %% [markdown]
 # ## Add counts, not scores
@@ -721,13 +730,13 @@ check("01.4", macro_f1_of_batches)
 # through `batches` a single time.
 
 # %% [markdown] tags=["hint-3"]
-# `use("01.2")(counts)[1]` is the macro F1 of a confusion matrix. If you collect all predictions and concatenate them instead,
-# that is right as well; give `classification_report` the `num_classes`.
+# `use("01.2")(counts)[1]` is the macro F1 of a confusion matrix, and gives no vote to a class that never came up. If you
+# collect all predictions and concatenate them instead, that is right as well; `classification_report` does the rest.
 
 # %% [markdown] tags=["solution-note"]
-# Everything computed from a confusion matrix may be accumulated like this. Concordance may not: it needs sums of squares and
-# products (lesson 10). Weighting the batches by their size mends accuracy, and nothing else. `mmlib.training.evaluate` collects
-# all predictions and computes each metric once.
+# Everything computed from a confusion matrix may be accumulated like this. Concordance is not computed from one: what adds up
+# there are the numbers' sums, squares and products (lesson 10). Weighting the batches by their size mends accuracy, and nothing
+# else. `mmlib.training.evaluate` collects all predictions and computes each metric once.
 
 # %% tags=["nbval-check-output"]
 for size in (16, 64, 6000):
@@ -773,8 +782,8 @@ ax.hist(
 )
 for value, name, style in ((65.0, "65.0", "-"), (64.3, "64.3", "--")):
     ax.axvline(value, color="#B00020", ls=style, lw=2)
-    side = (5, "left") if value > 64.5 else (-5, "right")
-    ax.annotate(name, (value, 0.93), xycoords=("data", "axes fraction"), xytext=(side[0], 0), textcoords="offset points", ha=side[1], color="#B00020")  # fmt: skip
+    shift, side = (0.06, "left") if value > 64.5 else (-0.06, "right")
+    ax.text(value + shift, 0.95, name, transform=ax.get_xaxis_transform(), ha=side, color="#B00020")
 ax.set(xlabel="accuracy in per cent", ylabel="tests", title="one model, ten thousand tests")
 show_figure(
     figure,
@@ -792,8 +801,8 @@ assert 0.18 < (scores <= 0.643).mean() < 0.28
 
 # %% [markdown]
 # The spread is the **standard error** of an accuracy $a$ on $n$ clips, $\sqrt{a(1-a)/n}$: here .93 points. One and the same
-# model scores 64.3 or less in about every fifth test. So .7 points decide nothing, and neither do the .9 between 63.0 and 63.9.
-# And half the error costs four times the clips.
+# model scores 64.3 or less in nearly one test of four. So .7 points decide nothing, and .9 points of F1 on the same clips
+# deserve the same caution. Half the error costs four times the clips.
 #
 # For macro F1 there is no such formula, clips of one conversation are not independent, and two models judged on the *same*
 # clips can be compared far more sharply than this. All three are the business of [lesson 05](05_fusing_and_judging.ipynb).
