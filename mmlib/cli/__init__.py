@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mmlib.cli import evaluate, split, train
+from mmlib.cli import evaluate, grade, split, train
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
@@ -20,6 +20,7 @@ COMMANDS = (
     train,
     evaluate,
     split,
+    grade,
 )
 
 
