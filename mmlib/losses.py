@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,26 +11,43 @@ from torch import Tensor
 from torch.nn import Parameter
 
 Loss = Callable[[Any, Any], Tensor]
+PartedLoss = Callable[[Any, Any], Tensor | dict[str, Tensor]]
 
 
 class Phase(NamedTuple):
-    """One step that a system wants taken for every batch: which parameters reduce which loss.
+    """One step that a system wants taken for a batch: which parameters reduce which loss.
 
     A system without an opinion is trained in one phase over all its parameters. One that is (an
     adversarial autoencoder, say) defines `phases() -> list[Phase]`; for each batch the phases are
-    taken in order, each with a fresh forward pass and an optimiser of its own.
+    taken in order, each with a fresh forward pass and an optimiser of its own. What is not among a
+    phase's parameters stands still in it and gets no gradient.
 
     Attributes:
-        name: a column of the history, `loss_<name>`.
+        name: a column of the history, `loss_<name>`, where the loss has no named parts.
         parameters: what this phase may change; the rest stays as it is.
-        loss: `loss(output, batch)`, the mean over the batch's samples.
+        loss: `loss(output, batch)`, the mean over the batch's samples; or several of them by name,
+            whose weighted sum is reduced and each of which is a column `loss_<part>`.
         learning_rate: a factor on the learning rate of `fit`.
+        every, first: the phase is taken for the batches `first`, `first + every`, ... of a training.
+        weights: what a named part counts in the sum; 1 where it is not named.
     """
 
     name: str
     parameters: Iterable[Parameter]
-    loss: Loss
+    loss: PartedLoss
     learning_rate: float = 1.0
+    every: int = 1
+    first: int = 0
+    weights: Mapping[str, float] | None = None
+
+    def losses(self, output: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute what is reduced, and its parts by name."""
+        found = self.loss(output, batch)
+        if isinstance(found, Tensor):
+            return found, {self.name: found}
+        weights = self.weights or {}
+        weighted = [weights.get(name, 1.0) * value for name, value in found.items()]
+        return torch.stack(weighted).sum(), found
 
 
 def default_loss(output: Any, batch: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +43,12 @@ class Standardised(nn.Module):
 
     def forward(self, masks: dict[str, Tensor] | None = None, **inputs: Tensor | None) -> Any:
         """Standardise the streams that are there and call the model."""
+        return self.model(**self.standardise(inputs, masks), masks=masks)
+
+    def standardise(
+        self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor] | None
+    ) -> dict[str, Tensor | None]:
+        """Standardise the streams that are there; those that are not known pass as they are."""
         ready: dict[str, Tensor | None] = {}
         for name, value in inputs.items():
             if value is not None and name in self.names:
@@ -52,13 +59,31 @@ class Standardised(nn.Module):
                     real = masks[name].reshape(*masks[name].shape, *[1] * (value.ndim - 2))
                     value = value.masked_fill(~real, 0.0)
             ready[name] = value
-        return self.model(**ready, masks=masks)
+        return ready
 
     def __getattr__(self, name: str) -> Any:
-        """Offer what the training loop may ask of a system (`loss`, `phases`) as the model's own."""
-        if name in ("loss", "phases"):
-            return getattr(super().__getattr__("model"), name)
+        """Offer what the training loop may ask of a system as the model's own, where it has it.
+
+        The losses see what the model sees: a reconstruction is of what went in.
+        """
+        if name in ("loss", "losses"):
+            return self._seeing(self._own(name))
+        if name == "phases":
+            phases = self._own(name)
+            return lambda: [p._replace(loss=self._seeing(p.loss)) for p in phases()]
         return super().__getattr__(name)
+
+    def _own(self, name: str) -> Any:
+        return getattr(super().__getattr__("model"), name)
+
+    def _seeing(self, loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Give a loss the standardised batch."""
+
+        def seeing(output: Any, batch: Any) -> Any:
+            inputs = self.standardise(batch.inputs, batch.masks)
+            return loss(output, batch._replace(inputs=inputs))
+
+        return seeing
 
 
 def feature_statistics(

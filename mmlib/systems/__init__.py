@@ -20,6 +20,7 @@ from mmlib.systems.baselines import (
     MajorityConfig,
     TensorFusion,
 )
+from mmlib.systems.ca_mmaaet import CAMMAAET, CAMMAAETConfig, ablation
 
 
 class System(NamedTuple):
@@ -40,11 +41,17 @@ SYSTEMS: dict[str, System] = {
     "late": System(BaselineConfig, Late),
     "gated": System(BaselineConfig, Gated),
     "tensor": System(BaselineConfig, TensorFusion),
+    "mmaae": System(CAMMAAETConfig, ablation(transformer=False, cross_attention=False)),
+    "mmaaet": System(CAMMAAETConfig, ablation(transformer=True, cross_attention=False)),
+    "ca_mmaae": System(CAMMAAETConfig, ablation(transformer=False, cross_attention=True)),
+    "ca_mmaaet": System(CAMMAAETConfig, CAMMAAET),
 }
 
 __all__ = [
+    "CAMMAAET",
     "SYSTEMS",
     "BaselineConfig",
+    "CAMMAAETConfig",
     "Concat",
     "Early",
     "Gated",

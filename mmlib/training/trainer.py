@@ -16,11 +16,13 @@ from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Loss, Phase, default_loss
 from mmlib.training import checkpoints
-from mmlib.training.evaluating import predict, score
+from mmlib.training.evaluating import run, score
+from mmlib.training.phases import Still, Tally
 from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
 
 LAST, BEST, HISTORY = "last.safetensors", "best.safetensors", "history.csv"
 _STEPS_BETWEEN_LOOKS = 50  # reading the loss makes the device wait, so the bar looks rarely
+_PHASE = "phase "  # no column of the history begins so
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -49,10 +51,12 @@ class Trainer:
         self.is_main = self.accelerator.is_main_process
         model.to(self.accelerator.device)
         if several:
-            self.phases = list(model.phases())  # type: ignore[operator]
+            phases = model.phases()  # type: ignore[operator]
         else:
             chosen = loss or getattr(model, "loss", None) or default_loss
-            self.phases = [Phase("", list(model.parameters()), chosen)]
+            phases = [Phase("", model.parameters(), chosen)]
+        self.phases = [phase._replace(parameters=list(phase.parameters)) for phase in phases]
+        self._still = [Still(model, phase) for phase in self.phases]
         made = [self._optimizer(phase) for phase in self.phases]
         self.model, *self.optimizers = self.accelerator.prepare(model, *made)
         self.steps_per_epoch = math.ceil(len(train_set) / settings["batch_size"])
@@ -69,23 +73,24 @@ class Trainer:
         seed, device = self.settings["seed"], self.accelerator.device
         # The same state on every process and after every interruption.
         torch.manual_seed(seed * 1_000_003 + index)
-        totals = torch.zeros(len(self.phases) + 1, device=device)
+        tally = Tally(device)
         self.model.train()
         batches = epoch_batches(count, self.settings["batch_size"], seed, index)
-        for step, rows in enumerate(batches):
-            rate = self._learning_rate(index * len(batches) + step)
-            seen = torch.stack([self._step(i, rows, rate, totals) for i in range(len(self.phases))])
-            totals[:-1] += seen * len(rows)
+        for step, rows in enumerate(batches, start=index * len(batches)):
+            rate = self._learning_rate(step)
+            taken = [i for i, phase in enumerate(self.phases) if step % phase.every == phase.first]
+            for i in taken:
+                seen = self._step(i, rows, rate, tally, answers=i == taken[0])
             bar.update(1)
-            if not bar.disable and (step + 1) % _STEPS_BETWEEN_LOOKS == 0:
-                bar.set_postfix(loss=f"{float(seen[-1]) * self.world:.3f}")
-        means = (self.accelerator.reduce(totals, "sum") / count).tolist()
-        row: dict[str, float] = {"epoch": index + 1, "train_loss": sum(means[:-1])}
-        if len(self.phases) > 1:
-            names = [f"loss_{phase.name}" for phase in self.phases]
-            row |= dict(zip(names, means[:-1], strict=True))
-        if self.train_set.class_names is not None:
-            row["train_accuracy"] = means[-1]
+            if taken and not bar.disable and (step + 1) % _STEPS_BETWEEN_LOOKS == 0:
+                bar.set_postfix(loss=f"{float(seen) * self.world:.3f}")
+        means = tally.means(self.accelerator)
+        row: dict[str, float] = {"epoch": index + 1, "train_loss": 0.0}
+        for name, value in means.items():
+            if name.startswith(_PHASE):
+                row["train_loss"] += value
+            else:
+                row[name] = value
         if not math.isfinite(row["train_loss"]):
             raise TrainingError(
                 f"the loss became {row['train_loss']} in epoch {index + 1}; lower the learning "
@@ -152,7 +157,7 @@ class Trainer:
         """Give the model back as it was called before, without the wrapper of mixed precision."""
         self.model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
-    def _step(self, index: int, rows: Any, rate: float, totals: Tensor) -> Tensor:
+    def _step(self, index: int, rows: Any, rate: float, tally: Tally, *, answers: bool) -> Tensor:
         """Take one step of one phase; returns this process's part of the batch's mean loss."""
         phase, optimizer = self.phases[index], self.optimizers[index]
         self.model.zero_grad(set_to_none=True)
@@ -165,16 +170,20 @@ class Trainer:
             quiet: AbstractContextManager = (
                 nullcontext() if alone or last else self.accelerator.no_sync(self.model)
             )
-            with quiet, nullcontext() if alone else DrawAsOne(share):
+            with self._still[index].held(), quiet, nullcontext() if alone else DrawAsOne(share):
                 with self.accelerator.autocast():
                     output = self.model(**batch.inputs, masks=batch.masks)
                     self._check_output(output, batch)
-                    value, weight, pull = self._loss(phase.loss, output, batch, share, len(rows))
+                    value, named, weight, pull = self._loss(phase, output, batch, share, len(rows))
                 self.accelerator.backward(value * pull)
             seen += value.detach() * weight
-            if index == len(self.phases) - 1 and not batch.labels.is_floating_point():
+            for name, part in named.items():
+                if name:
+                    tally.add(f"loss_{name}", part * (weight * len(rows)), share.total)
+            if answers and not batch.labels.is_floating_point():
                 right = (output[0].detach().argmax(1) == batch.labels).sum()
-                totals[-1] += right * bool(share.counts[self.rank])
+                tally.add("train_accuracy", right * bool(share.counts[self.rank]), share.total)
+        tally.add(f"{_PHASE}{index}", seen * len(rows), len(rows))
         if self.settings["clip_norm"] is not None:
             self.accelerator.clip_grad_norm_(phase.parameters, self.settings["clip_norm"])
         for group in optimizer.param_groups:
@@ -183,9 +192,9 @@ class Trainer:
         return seen
 
     def _loss(
-        self, loss: Loss, output: Any, batch: Batch, share: Share, whole: int
-    ) -> tuple[Tensor, float, float]:
-        """Compute the loss of a share, its weight in the sum over processes, and its gradient's.
+        self, phase: Phase, output: Any, batch: Batch, share: Share, whole: int
+    ) -> tuple[Tensor, dict[str, Tensor], float, float]:
+        """Compute a share's loss, its parts, its weight in the sum over processes, and its pull.
 
         Processes average their gradients, hence the factor `world`. A mean over samples is the
         weighted mean of the shares' means. A concordance is not: where the labels are numbers, every
@@ -206,11 +215,10 @@ class Trainer:
             )
             fields = map(whole_batch, output)
             named = output._make(fields) if hasattr(output, "_make") else tuple(fields)
-            value = loss(named, joined)
             part = share.total / whole
-            return value, part / self.world, part * self.world
+            return *phase.losses(named, joined), part / self.world, part * self.world
         part = share.counts[self.rank] / whole
-        return loss(output, batch), part, part * self.world
+        return *phase.losses(output, batch), part, part * self.world
 
     def _check_output(self, output: Any, batch: Batch) -> None:
         """Refuse a model whose output does not fit the labels, before the loss does it less kindly."""
@@ -226,11 +234,21 @@ class Trainer:
 
     def _validate(self, valid_set: FeatureSet) -> dict[str, float]:
         """Evaluate on every process, so that all of them know when to stop."""
-        outputs = predict(self.plain, valid_set)
-        loss = default_loss((outputs,), Batch({}, valid_set.masks, valid_set.labels))
-        report = score(outputs, valid_set)
+        model, tally = self.plain, Tally(self.accelerator.device)
+        losses = getattr(model, "losses", None)
+        torch.manual_seed(self.settings["seed"])  # the same draws in every epoch's losses
+        outputs = []
+        for batch, output in run(model, valid_set):
+            outputs.append(output[0].detach().float())
+            with torch.no_grad():
+                parts = losses(output, batch) if losses is not None else {}
+            for name, value in parts.items():
+                tally.add(f"valid_loss_{name}", value * batch.size / self.world, batch.size)
+        logits = torch.cat(outputs).cpu()
+        loss = default_loss((logits,), Batch({}, valid_set.masks, valid_set.labels))
+        report = score(logits, valid_set)
         numbers = {f"valid_{name}": v for name, v in report.items() if isinstance(v, float)}
-        return {"valid_loss": float(loss.detach()), **numbers}
+        return {"valid_loss": float(loss), **tally.means(self.accelerator), **numbers}
 
     def _learning_rate(self, step: int) -> float:
         """Rise linearly, then fall as a cosine or stay."""

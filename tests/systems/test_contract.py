@@ -121,7 +121,7 @@ def test_every_parameter_gets_a_gradient_in_a_training_step(name, task, label_st
     phases = model.phases() if hasattr(model, "phases") else [Phase("", model.parameters(), loss)]
     for phase in phases:
         model.zero_grad()
-        value = phase.loss(model(**batch.inputs, masks=batch.masks), batch)
+        value = phase.losses(model(**batch.inputs, masks=batch.masks), batch)[0]
         assert value.ndim == 0 and torch.isfinite(value)
         value.backward()
         own = {id(parameter) for parameter in phase.parameters}
