@@ -489,9 +489,12 @@ show(accuracy=use("00.2")(logits, torch.tensor([1, 0, 1, 2])))
 # ## Where to go next
 #
 # **Practise now:** open this lesson's [exercises](../exercises/00_start_here.ipynb). Then go on with
-# [attention](02_attention.ipynb), how a model chooses what to look at, and
-# [cross-attention](03_cross_attention.ipynb), how one stream asks another. The README has the whole
-# map.
+# [signals and metrics](01_signals_and_metrics.ipynb): what goes into a model, and what a score is worth.
+# After it come [attention](02_attention.ipynb), how a model chooses what to look at,
+# [cross-attention](03_cross_attention.ipynb), how one stream asks another,
+# [transformer blocks](04_transformer_blocks.ipynb), which stack them, and
+# [fusing and judging](05_fusing_and_judging.ipynb), which weighs all of it against the ceiling. The
+# README has the whole map.
 #
 # **On Colab:** the first code cell of each notebook fetches the course by itself. This lesson needs
 # no GPU; where you want one, choose *Runtime > Change runtime type*, and everything moves there.
