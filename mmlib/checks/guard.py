@@ -24,6 +24,13 @@ import torch
 INSTALLED = ("site-packages", "dist-packages")
 GENERATED = ("<frozen", "<string>", "<__array_function__")
 PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+# What would run code where the guard cannot look.
+UNSEEN = {
+    "setprofile": "sys.setprofile, which hides the rest from this check",
+    **dict.fromkeys(
+        ("start_new_thread", "start_joinable_thread"), "another thread, where nothing is checked"
+    ),
+}
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"] + os.sep
 
 
@@ -80,7 +87,7 @@ class Guard:
         self._checking_file = checking.__code__.co_filename
         self._classes: list[type] = []
         self._codes: dict[CodeType, str] = {}
-        self._builtins: dict[str, str] = {}
+        self._builtins: dict[str, str] = dict(UNSEEN)
         for target in (reference, *forbidden):
             name = "the reference" if target is reference else _name(target)
             self._add(unwrapped(target), name)
@@ -131,7 +138,7 @@ class Guard:
             caller = frame.f_back
             if self._is_the_check(caller) and not _is_library(frame.f_code.co_filename):
                 self.last_call = _told(frame)
-        elif event == "c_call":
+        elif event == "c_call" and frame.f_code is not Guard.__exit__.__code__:
             name = self._builtins.get(_qualified(argument))
             caller = frame
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import tempfile
@@ -63,10 +64,26 @@ def grade(
     numbers = course.all_checks(list(lessons.values()))
     with tempfile.TemporaryDirectory(prefix="mmlib-grade-") as scratch:
         results = _results(waiting, numbers, Path(scratch), limits or Limits(), jobs)
+        before = _files(submissions)
         for submission, result in _shown(results, len(waiting), progress):
-            rows[submission.name] = marks.row_of(submission, result)
+            row = rows[submission.name] = marks.row_of(submission, result)
+            if (now := _files(submissions)) != before:
+                touched = sorted({name for name, _ in before.items() ^ now.items()})
+                note = f"while it ran, submissions were changed on the disk: {', '.join(touched[:3])}"
+                row["reason"] = marks.one_line("; ".join(filter(None, (row["reason"], note))))
+                before = now
             marks.write(table, list(rows.values()))
     return sorted(rows.values(), key=lambda row: row["submission"])
+
+
+def _files(root: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of what was handed in: nothing that runs may change it."""
+    found = {}
+    for path in root.rglob("*.ipynb") if root.is_dir() else [root]:
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            found[path.relative_to(root.parent).as_posix()] = (about.st_size, about.st_mtime_ns)
+    return found
 
 
 def _kept(table: Path) -> dict[tuple[str, str], Row]:

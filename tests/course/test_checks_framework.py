@@ -176,6 +176,27 @@ def test_a_subclass_of_a_reference_class_is_no_answer() -> None:
     check("97.2", own)
 
 
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        (
+            "import sys\ndef weights(x):\n"
+            "    look = sys.getprofile()\n    sys.setprofile(None)\n"
+            "    found = torch.softmax(x, -1)\n    sys.setprofile(look)\n    return found",
+            "sys.setprofile",
+        ),
+        (
+            "from concurrent.futures import ThreadPoolExecutor\ndef weights(x):\n"
+            "    with ThreadPoolExecutor() as pool:\n"
+            "        return pool.submit(torch.softmax, x, -1).result()",
+            "another thread",
+        ),
+    ],
+)
+def test_an_answer_cannot_look_away_to_call_what_is_forbidden(source: str, named: str) -> None:
+    assert named in failure_of(source).got
+
+
 def test_what_is_not_forbidden_may_use_what_is_forbidden_inside_the_library() -> None:
     @exercise("97.3", title="cross-entropy", reference=lambda x, y: 0, forbidden=[torch.sigmoid])
     def _check_entropy(answer: Any) -> None:
