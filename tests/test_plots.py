@@ -14,7 +14,6 @@ from mmlib import plots
 from mmlib.data import theatre
 from mmlib.data.theatre.emotions import EMOTIONS
 from mmlib.plots import page, stage
-from mmlib.plots.looks import LOOKS, OTHERS
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +33,6 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, dict]]:
     monkeypatch.setattr(page, "display", record)
     monkeypatch.setattr(stage, "display", record)
     return outputs
-
-
-def test_every_look_differs_in_colour_and_in_marker_and_in_hatch() -> None:
-    looks = [*LOOKS.values(), *OTHERS]
-    for part in ("color", "marker", "hatch"):
-        assert len({getattr(each, part) for each in looks}) == len(looks)
 
 
 def test_a_combination_of_modalities_looks_like_fusion() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mmlib.plots.inputs import class_indices, named, numbers, span
+from mmlib.plots.inputs import class_indices, named, numbers, span, with_level
 from mmlib.plots.looks import CEILING, LOOKS, distinct_looks, panel, styled
 from mmlib.plots.words import LETTER, ceiling_line, chance_line, name_bars, note, room
 
@@ -104,7 +104,7 @@ def bars_with_intervals(
             note(ax, order, max(best, high), f"ceiling {best:.3f}", CEILING)
         words = f"{value:.3f}\n[{low:.3f}, {high:.3f}]" if wide else f"{value:.3f}"
         foot_note(ax, order, words, low, high)
-    _finish(ax, list(spans), ceilings, chance, ylabel, title)
+    _finish(ax, list(spans), ceilings, chance, with_level(ylabel, scores.values()), title)
     return ax
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from mmlib.plots.inputs import named, span
+from mmlib.plots.inputs import named, span, with_level
 from mmlib.plots.looks import LOOKS, panel, styled
 from mmlib.plots.words import wrap
 
@@ -62,5 +62,6 @@ def differences(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     reach = 1.12 * max(max(abs(low), abs(high)) for _, low, high in rows.values()) or 1.0
-    ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel, title=title)
+    ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6), title=title)
+    ax.set_xlabel(with_level(xlabel, given.values()))
     return ax

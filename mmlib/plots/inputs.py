@@ -1,6 +1,6 @@
 """What the plots accept, and how they say that something does not fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +111,13 @@ def span(name: str, given: Any) -> Span:
             "the order is (value, low, high)"
         )
     return Span(value, low, high)
+
+
+def with_level(label: str, intervals: Iterable[Any]) -> str:
+    """Add to an axis label how sure the intervals are, where they all say the same."""
+    levels = {getattr(each, "level", None) for each in intervals}
+    level = levels.pop() if len(levels) == 1 else None
+    return label if level is None else f"{label} ({100 * level:g}% intervals)"
 
 
 def short(thing: Any) -> str:

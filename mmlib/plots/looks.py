@@ -1,7 +1,8 @@
 """The one look of every figure of the course: a colour, a marker and a hatch for each modality.
 
-Colours come from Okabe and Ito's palette, which people with any colour vision can tell apart, and
-never carry a meaning alone: a marker, a hatch or a word always says the same.
+Colours come from Okabe and Ito's palette, which people with any colour vision can tell apart (a brown
+stands for its yellow, which white swallows). No colour carries a meaning alone: a marker, a hatch or a
+word always says the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ OTHERS = (
     Look("#CC79A7", "v", "\\\\\\", "-"),
     Look("#56B4E9", "P", "++", "--"),
     Look("#D55E00", "X", "oo", "-."),
-    Look("#8C8C8C", "p", "--", ":"),
+    Look("#7A4B2A", "p", "--", ":"),
 )
 CEILING = "#B00020"
 
