@@ -167,7 +167,7 @@ def _deal(groups: int, wanted: np.ndarray, seed: int) -> np.ndarray:
 
     sizes = np.maximum(1, np.floor(wanted * groups)).astype(int)
     while sizes.sum() > groups:
-        sizes[np.argmax(sizes - wanted * groups)] -= 1
+        sizes[np.argmax(np.where(sizes > 1, sizes - wanted * groups, -np.inf))] -= 1
     while sizes.sum() < groups:
         sizes[np.argmin(sizes - wanted * groups)] += 1
     tries = int(np.clip(_MOST_DEALT // groups, 50, _MOST_TRIES))
