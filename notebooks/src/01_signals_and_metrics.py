@@ -98,8 +98,9 @@ for name, stream in clip.features().inputs.items():
 # %% [markdown]
 # ## Padding is not data
 #
-# A tensor is a box, and sentences are not equally long. To stack them we fill up the short ones, with zeros as a rule, and note
-# in a **padding mask** which steps are real: boolean, `(batch, time)`, True where there is something.
+# Did you notice? Eight words, and a text stream of 16 steps. A tensor is a box, and sentences are not equally long. To stack
+# them we fill up the short ones, with zeros as a rule, and note in a **padding mask** which steps are real: boolean, `(batch,
+# time)`, True where there is something.
 
 # %%
 four = [259, 382, 294, 319]
