@@ -199,3 +199,124 @@ def test_a_feature_set_made_in_python_can_be_trained_from_the_shell(tmp_path):
     whole = FeatureSet({"text": torch.randn(9, 2, 3)}, {}, torch.arange(9) % 2, ("no", "yes"))
     whole.save(tmp_path / "mine.npz")
     assert train(tmp_path / "run", tmp_path / "mine.npz", epochs=1) == 0
+
+
+SPEAKERS = np.array([f"speaker{n:02d}" for n in range(12)])[np.arange(60) % 12]
+
+
+def test_a_split_that_leaks_groups_is_warned_of_in_one_sentence_and_trained(data, tmp_path, capsys):
+    file = data("clips.npz", group=SPEAKERS)
+    assert train(tmp_path / "run", file, epochs=1) == 0
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    assert "warning: 12 of 12 groups of clips stand in more than one split" in said
+    assert "(speaker00, speaker01, speaker02, ...)" in said and "mmlib split --data" in said
+    words = ["--run", tmp_path / "run", "--data", file, "--json", tmp_path / "r.json"]
+    assert run("evaluate", *words) == 0
+    assert "mmlib evaluate: warning: 12 of 12 groups" in capsys.readouterr().err
+
+
+def test_a_split_that_does_not_leak_is_not_warned_of(data, tmp_path, capsys):
+    group = np.array(["a"] * 20 + ["b"] * 20 + ["c"] * 13 + ["d"] * 7)
+    for name, column in (("alone", None), ("apart", group)):
+        assert train(tmp_path / name, data(f"{name}.npz", group=column), epochs=1) == 0
+        assert "warning" not in capsys.readouterr().err
+
+
+def test_an_evaluation_tells_its_intervals_and_what_was_drawn(data, tmp_path, capsys):
+    split = np.array((["train"] * 8 + ["test"] * 4) * 5)  # by speaker
+    file = data(group=SPEAKERS, split=split)
+    out = tmp_path / "run"
+    assert train(out, file, epochs=1) == 0
+    words = ["--run", out, "--data", file, "--json", tmp_path / "r.json"]
+    assert run("evaluate", *words) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert set(result["intervals"]) == {"accuracy", "balanced_accuracy", "weighted_f1", "macro_f1"}
+    for name, (low, high) in result["intervals"].items():
+        assert 0 <= low <= result[name] <= high <= 1
+    drawn = {"by": "group", "units": 4, "resamples": 2000, "level": 0.95, "seed": 0}
+    assert result["intervals_drawn"] == drawn
+    assert "95% bootstrap intervals over 4 groups" in capsys.readouterr().out
+
+
+def test_samples_are_drawn_where_none_share_a_group_and_one_group_is_remarked_on(data, tmp_path):
+    out = tmp_path / "run"
+    assert train(out, data(), epochs=1) == 0
+    alone = np.array([*np.arange(53).astype(str), *["me"] * 7])
+    for group, note in ((None, None), (alone, "all from the group me")):
+        file = data(group=group)
+        words = ["--run", out, "--data", file, "--json", tmp_path / "r.json"]
+        assert run("evaluate", *words) == 0
+        drawn = json.loads((tmp_path / "r.json").read_text())["intervals_drawn"]
+        assert drawn["by"] == "sample" and drawn["units"] == 7
+        assert drawn.get("note", "").startswith(note or "") and ("note" in drawn) == bool(note)
+
+
+def test_one_sample_is_evaluated_without_an_interval(data, tmp_path):
+    file = data(split=np.array(["train"] * 59 + ["test"]))
+    assert train(tmp_path / "run", file, epochs=1) == 0
+    words = ["--run", tmp_path / "run", "--data", file, "--json", tmp_path / "r.json"]
+    assert run("evaluate", *words) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["intervals"] == {}
+
+
+def test_a_row_of_the_confusion_matrix_takes_one_line(data, tmp_path):
+    out, file = tmp_path / "run", data()
+    assert train(out, file, epochs=1) == 0
+    assert run("evaluate", "--run", out, "--data", file, "--json", tmp_path / "r.json") == 0
+    text = (tmp_path / "r.json").read_text()
+    result = json.loads(text)
+    for row in result["confusion"]:
+        assert any(line.strip().rstrip(",") == str(row) for line in text.splitlines())
+
+
+def test_a_feature_file_is_split_by_group(data, tmp_path, capsys):
+    file, out = data("clips.npz", group=SPEAKERS), tmp_path / "deep" / "by_group.npz"
+    assert run("split", "--data", file, "--check") == 1
+    assert "clips: 12 of 12 groups stand in more than one split" in capsys.readouterr().out
+    assert run("split", "--data", file, "--out", out, "--seed", 3, "--shares", "0.5,0.25,0.25") == 0
+    assert "train 30 samples of 6 groups, valid 15 samples of 3" in capsys.readouterr().out
+    assert run("split", "--data", out, "--check") == 0
+    assert "no leak" in capsys.readouterr().out
+    before, after = load_features(file), load_features(out)
+    assert (before.ids == after.ids).all() and (before.labels == after.labels).all()
+    assert (before.inputs["audio"] == after.inputs["audio"]).all()
+    for part in ("train", "valid", "test"):
+        counts = np.bincount(after.labels[after.split == part])
+        assert len(set(counts)) == 1, "each class a third"
+
+
+def test_a_copy_in_another_group_is_found_after_splitting(data, tmp_path, capsys):
+    audio = np.random.default_rng(0).normal(size=(60, 3, 2)).astype(np.float32)
+    audio[:12] = audio[0]  # one recording under every speaker
+    file = data(audio=audio, vision=None, group=SPEAKERS)
+    assert run("split", "--data", file, "--out", tmp_path / "out.npz") == 0
+    assert "copies of 1 sample stand in more than one part" in capsys.readouterr().err
+    assert run("split", "--data", tmp_path / "out.npz", "--check") == 1
+    assert "0 (" in capsys.readouterr().out
+
+
+def test_a_file_without_groups_is_split_by_sample_and_that_is_said(data, tmp_path, capsys):
+    assert run("split", "--data", data(), "--out", tmp_path / "out.npz") == 0
+    assert "each sample is a group of its own" in capsys.readouterr().err
+
+
+REFUSED_SPLITS = {
+    "nothing to do": ([], "one of the arguments --out --check is required"),
+    "no numbers": (["--shares", "most,some,few"], "--shares is 'most,some,few'"),
+    "too much": (["--shares", "0.9,0.1,0.1"], "that sum to 1"),
+    "too few groups": (["--data", "TWO"], "there are 2 groups (a, b) for 3 parts"),
+    "missing file": (["--data", "nonesuch.npz"], "nonesuch.npz does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_SPLITS)
+def test_an_impossible_split_is_refused_with_one_sentence(data, tmp_path, capsys, case):
+    words, sentence = REFUSED_SPLITS[case]
+    two = data("two.npz", group=np.array(["a", "b"] * 30))
+    words = [two if word == "TWO" else word for word in words]
+    out = ["--out", tmp_path / "out.npz"] if words else []
+    assert run("split", "--data", data(), *out, *words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "out.npz").exists()
