@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from mmlib.cli.shared import Commands, add_data, add_machine, is_main, load_data, warn_of_leaks
 
@@ -33,44 +32,26 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train and say in one line how it went."""
-    from mmlib.data import Standardised
-    from mmlib.systems import build, find
-    from mmlib.training import fit, runs, seed_everything
+    from mmlib.systems import find
+    from mmlib.training.jobs import RECIPE, train_system
 
-    system = find(options.system)  # an unknown name should not wait for the data
+    find(options.system)  # an unknown name should not wait for the data
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("train", features, options.data)
-    train_set = features.subset("train")
-    valid_set = features.subset("valid") if "valid" in features.split else None
-    config = system.config.for_dataset(train_set, scale=options.scale)
-    seed_everything(options.seed)
-    model = Standardised(model=build(options.system, config), widths=features.widths)
-    model.learn(train_set)
     folder = Path(options.out)
-    runs.start(
-        folder, runs.describe(options.system, config, features, options.data), options.resume
-    )
-    recipe: dict[str, Any] = {
-        "epochs": 30,
-        "batch_size": 32,
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-2,
-    }
-    for name, usual in recipe.items():
-        asked = getattr(options, name, None)
-        recipe[name] = getattr(config, name, usual) if asked is None else asked
-    history = fit(
-        model,
-        train_set,
-        valid_set,
-        **recipe,
+    _, history = train_system(
+        options.system,
+        features,
+        folder,
+        source=options.data,
+        scale=options.scale,
         seed=options.seed,
+        resume=options.resume,
+        recipe={name: getattr(options, name, None) for name in RECIPE},
         device=options.device,
         precision=options.precision,
         accumulate=options.accumulate,
         patience=options.patience,
-        out=folder,
-        resume=options.resume,
         progress=not options.quiet,
     )
     if is_main():

@@ -1,0 +1,80 @@
+"""Train a system by its name: what `train` does once and `compare` many times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from mmlib.data import FeatureSet, Standardised
+from mmlib.systems import build, find
+from mmlib.training import runs
+from mmlib.training.fitting import fit, seed_everything
+
+#: How a system is trained that says nothing itself.
+RECIPE: dict[str, Any] = {
+    "epochs": 30,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-2,
+}
+
+
+def train_system(
+    system: str,
+    features: FeatureSet,
+    folder: Path,
+    *,
+    source: str = "",
+    scale: str = "small",
+    seed: int = 0,
+    resume: bool = False,
+    recipe: dict[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Train a system on the train split, choose its best epoch on valid, and leave a run's folder.
+
+    Args:
+        system: a name in `mmlib.systems.SYSTEMS`.
+        features: with a train split; a valid split chooses the best epoch.
+        folder: where the run goes.
+        source: where the features came from, for the run's description.
+        scale: "small" or "paper".
+        seed: of weights, order and noise.
+        resume: continue what the folder holds.
+        recipe: epochs, batch_size, learning_rate, weight_decay where they are not the system's own;
+            None counts as not given.
+        **settings: passed on to `fit`.
+
+    Returns:
+        The model, which standardises its inputs by the train split, with the weights of the best
+        epoch; and the history.
+
+    Raises:
+        UnknownSystem, ValueError: the system does not exist, or does not fit the data.
+        CheckpointError, TrainingError: the folder holds another run.
+    """
+    kind = find(system)
+    train_set = features.subset("train")
+    valid_set = features.subset("valid") if "valid" in features.split else None
+    config = kind.config.for_dataset(train_set, scale=scale)
+    seed_everything(seed)
+    bare = build(system, config)
+    config = getattr(bare, "config", config)  # an ablation's name sets switches in it
+    model = Standardised(model=bare, widths=features.widths).learn(train_set)
+    runs.start(folder, runs.describe(system, config, features, source), resume)
+    given = {name: value for name, value in (recipe or {}).items() if value is not None}
+    own = {name: getattr(config, name, usual) for name, usual in RECIPE.items()}
+    history = fit(
+        model,
+        train_set,
+        valid_set,
+        **(own | given),
+        seed=seed,
+        out=folder,
+        resume=resume,
+        **settings,
+    )
+    return model, history
