@@ -69,7 +69,9 @@ def grade(
             row = rows[submission.name] = marks.row_of(submission, result)
             if (now := _files(submissions)) != before:
                 touched = sorted({name for name, _ in before.items() ^ now.items()})
-                note = f"while it ran, submissions were changed on the disk: {', '.join(touched[:3])}"
+                note = (
+                    f"while it ran, submissions were changed on the disk: {', '.join(touched[:3])}"
+                )
                 row["reason"] = marks.one_line("; ".join(filter(None, (row["reason"], note))))
                 before = now
             marks.write(table, list(rows.values()))

@@ -1,14 +1,15 @@
 """Answers with an eye on them: results that pretend are refused, and a decoy has its results spoilt.
 
-A decoy is the learner's answer whose every result is shifted. A check that accepts a decoy accepts
-anything: it was tampered with, whatever the way. Whether a check can tell a decoy is tried on the
-reference first, before any learner's code runs.
+A decoy is the learner's answer with the result of one of its calls shifted. A check that accepts
+it was tampered with, whatever the way. Which calls a check looks at is tried on the reference, before
+any learner's code runs.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +35,22 @@ def watched(answer: Any, after: Callable[[], None]) -> Any:
     return _with(answer, look)
 
 
-def decoy(answer: Any) -> Any:
-    """The answer with its results spoilt."""
-    return _with(answer, spoilt)
+def decoy(answer: Any, call: int) -> Any:
+    """The answer with the result of its call number `call`, counted from 0, spoilt."""
+    calls = itertools.count()
+    return _with(answer, lambda result: spoilt(result) if next(calls) == call else result)
+
+
+def calls_of(check: Callable[[Any], None], answer: Any) -> int:
+    """How often a check calls an answer that it accepts."""
+    calls: list[None] = []
+
+    def count(result: Any) -> Any:
+        calls.append(None)
+        return result
+
+    check(_with(answer, count))
+    return len(calls)
 
 
 def _with(answer: Any, change: Callable[[Any], Any]) -> Any:

@@ -20,19 +20,38 @@ from mmlib.grading.watch import Watch
 from mmlib.grading.words import FAILED, NOT_ATTEMPTED, PASSED, TAMPERED
 
 STACK = 64 * 2**20
-Report = Callable[[dict[str, Any]], None]
+MOST_DECOYS = 6
+Report = Callable[..., None]
 
 
 class Prepared:
-    """What is made before any learner's code runs: the watch, and which checks know a decoy."""
+    """What is made before any learner's code runs: the watch, and which decoys a check tells.
+
+    Attributes:
+        tasks: the exercises by number.
+        decoys: by number, the calls that the check refuses when they are spoilt.
+        watch: the libraries as they were.
+    """
 
     def __init__(self, numbers: list[str]) -> None:
-        """Import the checks, write down the libraries, and try a decoy on every check."""
+        """Find the exercises; raises LookupError where one is unknown."""
         self.tasks = {number: find(number) for number in numbers}
-        self.tells_decoys = {
-            n: _refuses(task, decoy.decoy(task.reference)) for n, task in self.tasks.items()
-        }
+        self.decoys: dict[str, list[int]] = {}
         self.watch = Watch()
+
+    def get_ready(self, numbers: list[str]) -> None:
+        """Try decoys of the references on the checks of these exercises, once."""
+        new = [number for number in numbers if number not in self.decoys]
+        for number in new:
+            task = self.tasks[number]
+            with framework.same_random_draws():
+                calls = decoy.calls_of(task.checking, task.reference)
+            tried = sorted({round(i * (calls - 1) / (MOST_DECOYS - 1)) for i in range(MOST_DECOYS)})
+            self.decoys[number] = [
+                call for call in tried if _refuses(task, decoy.decoy(task.reference, call))
+            ]
+        if new:
+            self.watch = Watch()  # what the checks import when they run is there by now
 
 
 def _refuses(task: Exercise, answer: Any) -> bool:
@@ -53,17 +72,17 @@ def run(job: dict[str, Any], prepared: Prepared, report: Report) -> None:
     sys.modules["__main__"] = space
     done: set[int] = set()
     for number, answer, place in job["checks"]:
-        report({"event": "start", "number": number})
+        report("start", number)
         said = _cells(everything, number, answer, place, done, space)
         verdict, reason = _judge(prepared, number, answer, space, known)
         if said and verdict != PASSED:
             reason = said if reason.startswith("no ") else f"{reason} ({said})"
-        report({"event": "verdict", "number": number, "verdict": verdict, "reason": reason[:300]})
+        report(verdict, number, reason[:300])
         if verdict == TAMPERED:
             return
         if verdict == PASSED:
             framework._passed[number] = getattr(space, answer)
-    report({"event": "end"})
+    report("end")
 
 
 def _cells(
@@ -117,16 +136,16 @@ def _judge(
         return FAILED, "; ".join(part for part in parts if part)
     if caught is not None:
         return FAILED, f"raises {error}"
-    if prepared.tells_decoys[number] and not _decoy_refused(task, solution):
+    if not all(_decoy_refused(task, solution, call) for call in prepared.decoys[number]):
         return TAMPERED, "made the check accept wrong results"
     if name := watch.changed():
         return TAMPERED, f"replaced {name}"
     return PASSED, ""
 
 
-def _decoy_refused(task: Exercise, solution: Any) -> bool:
+def _decoy_refused(task: Exercise, solution: Any, call: int) -> bool:
     told: list[bool] = []
-    apart(lambda: told.append(_refuses(task, decoy.decoy(solution))))
+    apart(lambda: told.append(_refuses(task, decoy.decoy(solution, call))))
     return told == [True]
 
 

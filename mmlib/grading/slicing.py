@@ -113,7 +113,8 @@ def needed(
     """
     above = [i for i, unit in enumerate(everything) if unit.place < check]
     chosen = {i for i in above if everything[i].number == number}
-    wanted = {answer}.union(*(everything[i].needs for i in chosen))
+    own = set().union(*(everything[i].gives for i in chosen))
+    wanted = {answer}.union(*(everything[i].needs for i in chosen)) - own
     while True:
         found = {i for i in above if i not in chosen and everything[i].gives & (wanted | {"*"})}
         if not found:

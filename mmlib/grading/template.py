@@ -37,11 +37,13 @@ def main() -> None:
         return
     tell({"event": "ready"})
     for line in jobs:
+        job = json.loads(line)
+        prepared.get_ready([number for number, *_ in job["checks"]])
         child = os.fork()
         if child == 0:
             try:
                 jobs.close()
-                keeper.keep(json.loads(line), prepared, tell)
+                keeper.keep(job, prepared, tell)
             finally:
                 os._exit(0)
         os.waitpid(child, 0)

@@ -7,6 +7,7 @@ the same places are looked at again. New names are nobody's business; replaced o
 
 from __future__ import annotations
 
+import builtins
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,9 @@ RESTLESS = frozenset(
     {("sys", "stdout"), ("sys", "stderr"), ("sys", "stdin"), ("sys", "displayhook")}
 )
 
+BUILTINS = frozenset(vars(builtins))
+IGNORED = {"__warningregistry__"}
+
 Entry = tuple[Any, str, Any, str]
 
 
@@ -57,6 +61,8 @@ class Watch:
             tuple[FunctionType, CodeType, Any, Any, tuple[tuple[Any, Any], ...], str]
         ] = []
         self._near: list[Entry] = []
+        # Places, the names there, whether any new name matters or only one of Python's own.
+        self._grown: list[tuple[Mapping[str, Any], set[str], bool, str]] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # looking at a deprecated name is not using it
             self._look()
@@ -65,6 +71,8 @@ class Watch:
         seen: set[int] = set()
         for name, module in self._modules.items():
             own = vars(module)
+            closed = name.startswith("mmlib.checks")
+            self._grown.append((own, set(own) if closed else set(own) & BUILTINS, closed, name))
             for key, value in list(own.items()):
                 if _is_data(value) and not name.startswith("mmlib.checks"):
                     continue
@@ -107,6 +115,8 @@ class Watch:
 
     def _note_class(self, kind: type, name: str, *, near: bool) -> None:
         members = vars(kind)
+        if near:  # a new member may stand before an inherited one
+            self._grown.append((members, set(members), True, name))
         for key, value in list(members.items()):
             if not _is_data(value) or isinstance(value, property | staticmethod | classmethod):
                 self._note(members, key, value, f"{name}.{key}", near=near)
@@ -119,6 +129,10 @@ class Watch:
                 return f"sys.modules[{name!r}]"
         if name := _first(self._entries):
             return name
+        for own, names, closed, name in self._grown:
+            now = own.keys() if closed else own.keys() & BUILTINS
+            if more := now - names - IGNORED:
+                return f"{name}.{more.pop()}"
         for function, code, defaults, named, cells, name in self._codes:
             if (
                 function.__code__ is not code
