@@ -12,7 +12,9 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("train", help="train a system and leave a run's folder")
     parser.set_defaults(run=run)
-    parser.add_argument("--system", required=True, help="concat, late, majority, ...")
+    parser.add_argument(
+        "--system", required=True, help="early, concat, late, gated, tensor, majority, ..."
+    )
     add_data(parser)
     add_machine(parser)
     parser.add_argument("--out", required=True, help="the run's folder")
@@ -58,4 +60,5 @@ def run(options: argparse.Namespace) -> None:
         shown = ("train_loss", "valid_loss", "valid_accuracy", "valid_mean_ccc")
         last = history.iloc[-1]
         numbers = ", ".join(f"{name} {last[name]:.3f}" for name in shown if name in history)
-        print(f"{len(history)} epochs, in the last: {numbers}. The run is in {folder}.")
+        took = "1 epoch" if len(history) == 1 else f"{len(history)} epochs, in the last"
+        print(f"{took}: {numbers}. The run is in {folder}.")

@@ -1,4 +1,4 @@
-"""What is particular to the three baselines."""
+"""What all baselines share: the config, the encoder of a stream, and what they learn."""
 
 import pytest
 import torch

@@ -1,0 +1,73 @@
+"""Every baseline, as a person trains it from a shell: to its end, or through an interruption."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from mmlib.cli import main
+from mmlib.systems import SYSTEMS
+from mmlib.training.trainer import Trainer
+
+BASELINES = ("majority", "early", "concat", "late", "gated", "tensor")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, str]:
+    """Two small feature files with clocks of their own: classes, and numbers for every step."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "audio": rng.normal(size=(30, 13, 2)).astype(np.float32),
+        "vision": rng.normal(size=(30, 3, 5)).astype(np.float32),
+        "vision_mask": rng.random((30, 3)) < 0.5,  # absent for some
+        "split": np.array(["train"] * 18 + ["valid"] * 7 + ["test"] * 5),
+    }
+    labels = {
+        "classes": {"labels": np.arange(30) % 3, "class_names": np.array(["a", "b", "c"])},
+        "numbers": {"labels": rng.normal(size=(30, 13, 2)).astype(np.float32)},
+    }
+    folder = tmp_path_factory.mktemp("features")
+    for name, more in labels.items():
+        np.savez(folder / f"{name}.npz", **arrays, **more)
+    return {name: str(folder / f"{name}.npz") for name in labels}
+
+
+@pytest.mark.parametrize("task", ["classes", "numbers"])
+@pytest.mark.parametrize("system", BASELINES)
+def test_an_interrupted_training_ends_as_one_that_was_not(
+    files, tmp_path, system, task, monkeypatch, capsys
+):
+    words = ["train", "--system", system, "--data", files[task], "--epochs", "3", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
+    assert "3 epochs, in the last: train_loss" in capsys.readouterr().out
+    honest = Trainer.epoch
+
+    def interrupted(self, index, bar):
+        if index == 2:
+            raise KeyboardInterrupt
+        return honest(self, index, bar)
+
+    monkeypatch.setattr(Trainer, "epoch", interrupted)
+    assert main([*words, "--out", str(tmp_path / "cut")]) == 130
+    monkeypatch.setattr(Trainer, "epoch", honest)
+    assert main([*words, "--out", str(tmp_path / "cut"), "--resume"]) == 0
+    whole, cut = (load_file(tmp_path / out / "last.safetensors") for out in ("whole", "cut"))
+    assert whole.keys() == cut.keys() and all(whole[key].equal(cut[key]) for key in whole)
+
+    result = tmp_path / "result.json"
+    run = ["--run", str(tmp_path / "cut"), "--data", files[task], "--json", str(result)]
+    assert main(["evaluate", *run]) == 0
+    measured = json.loads(result.read_text())
+    assert measured["system"] == system and measured["n"] == 5
+    assert {"accuracy"} if task == "classes" else {"mean_ccc"} <= set(measured)
+
+
+def test_the_majority_asks_for_one_epoch_of_its_own(files, tmp_path, capsys):
+    words = ["train", "--system", "majority", "--data", files["classes"], "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith("1 epoch: train_loss")
+
+
+def test_the_shell_knows_every_baseline():
+    assert set(BASELINES) <= set(SYSTEMS)
