@@ -156,7 +156,7 @@ def phases(model: Any, config: Any) -> list[Phase]:
     both = parts("reconstruction", "classification")
     return [
         Phase("autoencode", encoder + decoder + classifier, both, weights=weights),
-        Phase("discriminate", judge, parts("discriminator")),
+        Phase("discriminate", judge, parts("discriminator"), config.discriminator_rate),
         Phase("generate", encoder, parts("generator"), rate),
     ]
 

@@ -54,9 +54,9 @@ class CAMMAAETConfig:
         num_classes: emotions.
         transformer: a transformer block over the text (the T); cross_attention: attention between
             the streams before they are joined (the CA).
-        hidden_dim, latent_dim, num_heads, ffn_dim, dropout: C-14; dropout is that of the attentions
-            and the transformer block, input_dropout and fusion_dropout those of the streams and of
-            what is joined, which the paper does not have.
+        hidden_dim, latent_dim, num_heads, ffn_dim, dropout: C-14; dropout is the transformer
+            block's, input_dropout and fusion_dropout are those of the streams and of what is
+            joined, which the paper does not have.
         pairs: "all" six ordered pairs of streams attend, or a "ring" of three (C-15).
         positions: "sinusoidal" codes before attention, or None (C-18).
         padding, audio_stride: of the first convolution over text and audio.
@@ -64,7 +64,8 @@ class CAMMAAETConfig:
         label_step: the step that the label belongs to, None where it is the sequence's; its states
             then join the pooled ones.
         schedule: which losses take turns in training (C-08); reconstruction_weight,
-            classification_weight, adversarial_weight: what each counts.
+            classification_weight, adversarial_weight: what each counts; discriminator_rate: a
+            factor on the discriminator's learning rate.
         epochs, batch_size, learning_rate, weight_decay: how it is trained by default (C-13).
     """
 
@@ -93,6 +94,7 @@ class CAMMAAETConfig:
     reconstruction_weight: float = 1.0
     classification_weight: float = 1.0
     adversarial_weight: float = 1.0
+    discriminator_rate: float = 1.0
     epochs: int = 20
     batch_size: int = 16
     learning_rate: float = 1e-4
@@ -120,12 +122,17 @@ class CAMMAAETConfig:
 
     @classmethod
     def small(cls) -> Self:
-        """Give the same architecture, narrow enough to train on two CPU cores in a lesson."""
+        """Give the same architecture, narrow enough to train on two CPU cores in a lesson.
+
+        The encoder's steps against the discriminator are a tenth of the others. As long as they, a
+        linear discriminator turns round too late, and the latents run away from the prior.
+        """
         return cls(
             hidden_dim=32,
             latent_dim=64,
             ffn_dim=128,
             decoder_dim=128,
+            adversarial_weight=0.1,
             batch_size=32,
             learning_rate=1e-3,
         )
@@ -319,8 +326,9 @@ class Encoder(nn.Module):
         self.pairs = PAIRS[config.pairs] if config.cross_attention else ()
         self.cross_attention = nn.ModuleDict(
             {
+                # Without dropout of the weights, which the paper does not have: the fused kernel.
                 f"{query}_from_{context}": MultiHeadAttention(
-                    query_dim=width, num_heads=config.num_heads, dropout=config.dropout
+                    query_dim=width, num_heads=config.num_heads
                 )
                 for query, context in self.pairs
             }

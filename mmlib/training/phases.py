@@ -55,7 +55,7 @@ class Tally:
         self._sums: dict[str, Tensor] = {}
         self._samples: dict[str, int] = {}
 
-    def add(self, name: str, total: Tensor, samples: float) -> None:
+    def add(self, name: str, total: Tensor, samples: int) -> None:
         """Add this process's part of a sum over so many samples of all processes."""
         before = self._sums.get(name, torch.zeros((), device=self._device))
         self._sums[name] = before + total.detach()

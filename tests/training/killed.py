@@ -19,6 +19,7 @@ from torch import nn
 
 from mmlib.data import FeatureSet
 from mmlib.losses import Phase, default_loss
+from mmlib.systems import CAMMAAET, CAMMAAETConfig
 from mmlib.training import checkpoints, fit, seed_everything
 
 EPOCHS, SAMPLES = 4, 29
@@ -29,6 +30,16 @@ class Output(NamedTuple):
 
     logits: torch.Tensor
     reconstruction: torch.Tensor
+
+
+def adversarial() -> nn.Module:
+    """A tiny CA-MMAAET: dropout, three phases, and draws of the prior in training and validation."""
+    sizes = {"text_dim": 4, "audio_dim": 3, "vision_dim": 2, "vision_steps": 6, "num_classes": 5}
+    widths = {"hidden_dim": 8, "latent_dim": 5, "num_heads": 2, "ffn_dim": 7, "decoder_dim": 9}
+    model = CAMMAAET(config=CAMMAAETConfig(**sizes, **widths))
+    calls = iter(range(1, 10**6))
+    model.register_forward_pre_hook(lambda *_: moment("call", next(calls)))
+    return model
 
 
 class TwoPhases(nn.Module):
@@ -58,12 +69,14 @@ class TwoPhases(nn.Module):
         ]
 
 
-def data() -> tuple[FeatureSet, FeatureSet]:
+def data(kind: str = "two phases") -> tuple[FeatureSet, FeatureSet]:
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(SAMPLES) % 5
     audio = torch.randn(SAMPLES, 2, 3, generator=draw) + labels[:, None, None]
     names = tuple("abcde")
-    whole = FeatureSet({"audio": audio}, {}, labels, names)
+    shapes = {} if kind == "two phases" else {"text": (9, 4), "audio": (12, 3), "vision": (6, 2)}
+    inputs = {n: torch.randn(SAMPLES, *shape, generator=draw) for n, shape in shapes.items()}
+    whole = FeatureSet(inputs or {"audio": audio}, {}, labels, names)
     return whole.subset(slice(0, 24)), whole.subset(slice(24, None))
 
 
@@ -98,14 +111,15 @@ def dangerous() -> None:
     checkpoints.os.replace = replace
 
 
-def train_to_the_end(out: Path) -> None:
+def train_to_the_end(out: Path, kind: str) -> None:
     seed_everything(3)
-    train, valid = data()
+    train, valid = data(kind)
     settings = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, "learning_rate": 0.01}
-    fit(TwoPhases(), train, valid, **settings, accumulate=2, out=out, resume=True, progress=False)
+    model = TwoPhases() if kind == "two phases" else adversarial()
+    fit(model, train, valid, **settings, accumulate=2, out=out, resume=True, progress=False)
 
 
-def attempt(out: Path, plan: tuple[str, int] | None, after: float | None = None) -> bool:
+def attempt(out: Path, kind: str, plan: tuple[str, int] | None, after: float | None = None) -> bool:
     """Train in a child; say whether it reached the end. `after` seconds kill it from outside."""
     global planned
     child = os.fork()
@@ -113,7 +127,7 @@ def attempt(out: Path, plan: tuple[str, int] | None, after: float | None = None)
         try:
             planned = plan
             dangerous()
-            train_to_the_end(out)
+            train_to_the_end(out, kind)
             os._exit(0)
         except BaseException:  # noqa: BLE001
             traceback.print_exc()
@@ -132,7 +146,7 @@ def main() -> None:
     # What the first optimiser imports is most of an attempt; imported here, no child has to.
     torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     for name, plan, after in json.loads(sys.argv[2]):
-        ended = attempt(Path(sys.argv[1]) / name, plan and tuple(plan), after)
+        ended = attempt(Path(sys.argv[1]) / name, sys.argv[3], plan and tuple(plan), after)
         print(json.dumps([name, ended]), flush=True)
 
 

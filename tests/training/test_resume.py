@@ -32,17 +32,26 @@ MOMENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    """Make all attempts in one process that forks: whole, killed as planned, and by the clock."""
-    folder = tmp_path_factory.mktemp("runs")
+# Three phases, two parts and five batches: 30 calls an epoch, and one in its validation.
+ADVERSARIAL = {
+    "between the phases of a batch": [("call", 3)],
+    "in a later epoch": [("call", 70)],
+    "in a validation": [("call", 62)],
+}
+
+
+def attempts_at(moments: dict) -> list[tuple]:
+    """List the attempts: a whole one, and for each moment the kills and what resumes after them."""
     attempts: list[tuple] = [("whole", None, None)]
-    for name, plans in MOMENTS.items():
+    for name, plans in moments.items():
         attempts += [(name, plan, None) for plan in plans] + [(name, None, None)]
-    for milliseconds in (40, 90, 160, 300):
-        attempts.append(("by the clock", None, milliseconds / 1000))
-    attempts.append(("by the clock", None, None))
-    command = [sys.executable, Path(__file__).with_name("killed.py"), folder, json.dumps(attempts)]
+    return attempts
+
+
+def made(folder: Path, kind: str, attempts: list[tuple]) -> Path:
+    """Make all attempts in one process that forks."""
+    script = Path(__file__).with_name("killed.py")
+    command = [sys.executable, script, folder, json.dumps(attempts), kind]
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -60,8 +69,36 @@ def runs(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Killed as planned, and by the clock."""
+    attempts = attempts_at(MOMENTS)
+    for milliseconds in (40, 90, 160, 300):
+        attempts.append(("by the clock", None, milliseconds / 1000))
+    attempts.append(("by the clock", None, None))
+    return made(tmp_path_factory.mktemp("runs"), "two phases", attempts)
+
+
+@pytest.fixture(scope="module")
+def adversarial_runs(tmp_path_factory) -> Path:
+    """An adversarial autoencoder, whose losses draw from the prior."""
+    return made(tmp_path_factory.mktemp("runs"), "adversarial", attempts_at(ADVERSARIAL))
+
+
 @pytest.mark.parametrize("name", [*MOMENTS, "by the clock"])
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, name):
+    assert_same(runs, name)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_draws_of_the_prior_survive_a_kill(adversarial_runs, name):
+    assert_same(adversarial_runs, name)
+    table = pd.read_csv(adversarial_runs / name / "history.csv")
+    assert table.loss_discriminator.nunique() == len(table), "every epoch has its own draws"
+
+
+def assert_same(runs: Path, name: str) -> None:
+    """Compare a resumed run with the whole one, bit for bit."""
     for file in ("last.safetensors", "best.safetensors"):
         expected, found = load_file(runs / "whole" / file), load_file(runs / name / file)
         assert expected.keys() == found.keys()
