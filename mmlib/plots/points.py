@@ -34,7 +34,7 @@ def tsne_map(
         names: a name for each class.
         perplexity: about how many neighbours each sample has; by default 30, or a third of the
             samples where there are fewer than 91.
-        seed: of t-SNE; the map starts from the two principal components.
+        seed: of t-SNE; it matters little, since the map starts from the two principal components.
         title: what is shown.
         ax: the panel to draw on; a new figure without it.
 

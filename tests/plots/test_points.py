@@ -47,6 +47,12 @@ def test_a_map_is_the_same_again_and_on_several_threads(groups) -> None:
     assert all((maps[0][name] == maps[1][name]).all() for name in NAMES)
 
 
+def test_a_map_starts_from_the_principal_components_and_not_from_the_seed(groups) -> None:
+    one, other = (drawn(tsne_map(*groups, NAMES, seed=seed)) for seed in (0, 11))
+    moved = max(np.abs(one[name] - other[name]).max() for name in NAMES)
+    assert moved < 0.05 * max(np.abs(one[name]).max() for name in NAMES)
+
+
 def test_the_perplexity_fits_few_samples_and_is_named() -> None:
     few = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
     ax = tsne_map(few, [0, 1, 2, 0, 1, 2, 0], NAMES)
