@@ -113,11 +113,11 @@ def _by_calls(
     def difference(ours: Any, theirs: Any, targets: Any) -> float:
         return finite(metric(ours, targets)) - finite(metric(theirs, targets))
 
-    rows = units.rows()
+    samples = units.sampler()
     resampled = [
         difference(one[chosen], other[chosen], true[chosen])
         for some in drawn
-        for chosen in (np.concatenate([rows[unit] for unit in draw]) for draw in some)
+        for chosen in map(samples, some)
     ]
 
     def mixed(swap: np.ndarray, here: Any, there: Any) -> Any:

@@ -91,12 +91,12 @@ def bootstrap_interval(
     else:
         value = finite(metric(*columns))
         units = Units(len(true), groups)
-        rows = units.rows()
+        samples = units.sampler()
         values = np.array(
             [
                 finite(metric(*(column[chosen] for column in columns)))
                 for drawn in draws(units.count, resamples, seed)
-                for chosen in (np.concatenate([rows[unit] for unit in draw]) for draw in drawn)
+                for chosen in map(samples, drawn)
             ]
         )
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

@@ -36,7 +36,7 @@ class Units:
             if samples < 2:
                 raise ValueError("there is 1 sample; an interval needs at least two.")
             return
-        column = np.asarray(groups)
+        column = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
         if column.shape != (samples,):
             raise ValueError(
                 f"groups has shape {column.shape} but there are {samples} samples; name one group "
@@ -50,10 +50,13 @@ class Units:
                 "groups; give at least two groups, or draw by sample (groups=None)."
             )
 
-    def rows(self) -> list[np.ndarray]:
-        """List the samples of each unit."""
+    def sampler(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from a draw of units to the samples it consists of."""
         order = np.argsort(self.of, kind="stable")
-        return np.split(order, np.cumsum(np.bincount(self.of, minlength=self.count))[:-1])
+        if self.count == len(order):
+            return lambda draw: order[draw]
+        rows = np.split(order, np.cumsum(np.bincount(self.of, minlength=self.count))[:-1])
+        return lambda draw: np.concatenate([rows[unit] for unit in draw])
 
     def gather(self, adds: Tensor, kind: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Sum what samples add into what units add.

@@ -83,6 +83,7 @@ def test_weighted_f1_is_the_mean_of_class_f1_and_not_the_f1_of_means():
     report = classification_report([0, 0, 2, 1], [0, 0, 0, 1])
     assert report["weighted_f1"] == pytest.approx((3 * 0.8 + 1) / 4)
     assert report["macro_f1"] == pytest.approx(1.8 / 3), "class 2 was predicted, so it counts"
+    assert report["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2), "but it has no recall"
     precision, recall = report["weighted_precision"], report["weighted_recall"]
     assert 2 * precision * recall / (precision + recall) != pytest.approx(report["weighted_f1"])
 
