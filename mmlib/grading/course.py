@@ -12,7 +12,7 @@ from pathlib import Path
 from mmlib.grading.notebooks import Cell, Notebook, Unreadable, parse, read_bytes
 
 HEADING = re.compile(r"(?m)^#{2,4}\s*Exercise\s+((\d\d)\.\d+)")
-CALL = re.compile(r"""(?m)^\s*check\(\s*["']((\d\d)\.\d+)["']""")
+CALL = re.compile(r"""(?m)^check\(\s*["']((\d\d)\.\d+)["']""")
 TITLE = re.compile(r"(?m)^#\s+(\d\d)\s+\S")
 
 
@@ -121,10 +121,11 @@ def recognise(notebook: Notebook, lessons: dict[str, Lesson]) -> Lesson:
 
 
 def _has_answers(notebook: Notebook, lesson: Lesson) -> bool:
+    shown = {c.source.strip() for c in lesson.cells if "exercise" not in c.tags}
     return any(
         defines(cell.source, exercise.answer)
         for cell in notebook.cells
-        if cell.kind == "code"
+        if cell.kind == "code" and cell.source.strip() not in shown
         for exercise in lesson.exercises
     )
 

@@ -20,6 +20,7 @@ from typing import Any
 from mmlib.grading.assembling import Assembled
 from mmlib.grading.words import CLEAN, PASSED, TAMPERED
 
+ENDED_HELPER = "it ended the grader's helper process, which was started again"
 START_SECONDS, GRACE_SECONDS = 180.0, 30.0
 
 
@@ -223,8 +224,9 @@ def _attempt(
                     why = event["why"]
                     offender = current if why != CLEAN else ""
         except Broken:
-            return current, "it ended the grader's helper process, which was started again"
-    return offender, why or "the helper process ended early"
+            return current, ENDED_HELPER
+    # Without a word of how it was over, the keeper was ended, and took the worker with it.
+    return (offender, why) if why else (current, ENDED_HELPER)
 
 
 def _take(result: Result, event: dict[str, Any]) -> None:
