@@ -113,10 +113,17 @@ def needed(
     """
     above = [i for i, unit in enumerate(everything) if unit.place < check]
     chosen = {i for i in above if everything[i].number == number}
-    own = set().union(*(everything[i].gives for i in chosen))
-    wanted = {answer}.union(*(everything[i].needs for i in chosen)) - own
+    own: set[str] = set().union(*(everything[i].gives for i in chosen))
+    wanted = {answer}.union(*(everything[i].needs for i in chosen))
     while True:
-        found = {i for i in above if i not in chosen and everything[i].gives & (wanted | {"*"})}
+        # What the answer's own cells define, no cell of the lesson has to.
+        asked = {"lesson": (wanted | {"*"}) - own}
+        found = {
+            i
+            for i in above
+            if i not in chosen
+            and everything[i].gives & asked.get(everything[i].owner, wanted | {"*"})
+        }
         if not found:
             return sorted(chosen - done, key=lambda i: everything[i].place)
         chosen |= found
