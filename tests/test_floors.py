@@ -18,7 +18,7 @@ FLOORS = {
     "backbones": 2,
     "systems": 3,
     **dict.fromkeys(("training", "benchmark"), 4),
-    **dict.fromkeys(("__main__", "cli", "plots", "widgets", "grading"), 5),
+    **dict.fromkeys(("__main__", "cli", "plots", "widgets", "grading", "reporting"), 5),
 }
 # What a floor-1 folder may use of this package besides itself.
 ALLOWED_BESIDE = {

@@ -12,14 +12,16 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mmlib.cli import evaluate, grade, split, train
+from mmlib.cli import compare, convert, evaluate, grade, split, train
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
 COMMANDS = (
     train,
     evaluate,
+    compare,
     split,
+    convert,
     grade,
 )
 

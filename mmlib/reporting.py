@@ -1,0 +1,183 @@
+"""What a comparison leaves for people: tables as csv and markdown, figures, and a page with both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmlib.data import FeatureSet, theatre
+from mmlib.metrics import confusion_matrix
+from mmlib.plots import (
+    accuracy_curves,
+    bars_with_seeds,
+    confusion_map,
+    differences,
+    save_figure,
+    training_curves,
+)
+from mmlib.training.checkpoints import replace_file
+from mmlib.training.comparing import Results
+
+WORDS = {"mean_ccc": "mean CCC", "mean_pearson": "mean r", "mean_rmse": "mean RMSE"}
+
+
+def ceiling_of(source: str, features: FeatureSet) -> float | None:
+    """Say what the best model could reach on the streams of a theatre's play; None elsewhere."""
+    stage, _, preset = source.partition(":")
+    if stage != "theatre":
+        return None
+    known = theatre.ceilings(preset or "masks")
+    return known.get("+".join(features.modalities))
+
+
+def write_report(
+    results: Results, folder: Path, *, source: str, ceiling: float | None = None
+) -> str:
+    """Write the tables, the figures and `report.md`, and return the table of systems as text.
+
+    Args:
+        results: what `compare_systems` gave.
+        folder: where to write.
+        source: where the data came from, as it was asked for.
+        ceiling: the best score of the first metric that any model can reach.
+    """
+    metric = results.metrics[0]
+    word = WORDS.get(metric, metric.replace("_", " "))
+    table = results.table()
+    _write_csv(folder / "table.csv", table)
+    _write_csv(folder / "runs.csv", results.every_run())
+    shown = in_words(table)
+    parts = ["# Comparison", _protocol(results, source, ceiling, word), shown]
+    scores = {name: [run.scores[metric] for run in results.of(name)] for name in results.systems}
+    axes = bars_with_seeds(scores, ceilings=ceiling, ylabel=word)
+    alt = f"Bars of {word} on the {results.split} split, a dot for each seed."
+    parts.append(_figure(folder, "scores", axes, alt))
+    parts += _curves(results, folder, ceiling)
+    others = [name for name in results.systems if name != "majority"]
+    if len(others) > 1:
+        parts += _differences(results, folder, others[0], word)
+    if results.judged.class_names is not None:
+        classes = results.class_table()
+        _write_csv(folder / "classes.csv", classes)
+        parts += ["## F1 of each class", in_words(classes)]
+        parts += ["## Confusion"]
+        for name in others:
+            parts.append(_confusion(results, folder, name))
+    text = "\n\n".join(parts) + "\n"
+    replace_file(folder / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
+    return shown
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """Write a table as markdown, a mean and its deviation in one cell."""
+    columns = [name for name in table.columns if not name.endswith("_sd")]
+    rows = [
+        [_cell(name, row[name], row.get(f"{name}_sd")) for name in columns]
+        for row in table.to_dict("records")
+    ]
+    heads = [WORDS.get(name, name.replace("_", " ")) for name in columns]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    lines = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in (heads, rule, *rows)
+    ]
+    return "\n".join(lines)
+
+
+def _cell(name: str, value: Any, deviation: float | None) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or np.isnan(value):
+        return "-"
+    if name in ("seeds", "parameters"):
+        return f"{int(value):,}"
+    if name == "seconds":
+        return f"{value:.1f}"
+    spread = "" if deviation is None or np.isnan(deviation) else f" ± {deviation:.3f}"
+    return f"{value:.3f}{spread}"
+
+
+def _protocol(results: Results, source: str, ceiling: float | None, word: str) -> str:
+    judged, seeds = results.judged, len(results.of(results.systems[0]))
+    groups = len(np.unique(judged.group))
+    told = (
+        f"Data: {source}. Judged on {len(judged)} samples of the {results.split} split, from "
+        f"{groups} groups. Each system was trained with {seeds} seeds on the train split, and the "
+        f"epoch chosen on valid. Numbers are means over the seeds ± their sample deviation."
+    )
+    if results.split == "valid":
+        told += " The epoch was chosen on the judged samples themselves, so the scores flatter."
+    if ceiling is not None:
+        told += f" In the long run no model has a better {word} than {ceiling:.3f}."
+    return told
+
+
+def _curves(results: Results, folder: Path, ceiling: float | None) -> list[str]:
+    """Draw the watched number of all systems, and each system's losses, against the epoch."""
+    watched = "valid_mean_ccc" if results.judged.class_names is None else "valid_accuracy"
+    histories = {
+        name: [run.history for run in results.of(name)]
+        for name in results.systems
+        if watched in results.of(name)[0].history and len(results.of(name)[0].history) > 1
+    }
+    if not histories:
+        return []
+    axes = accuracy_curves(histories, metric=watched, ceiling=ceiling)
+    alt = (
+        f"{watched.replace('_', ' ')} of each system over the epochs, mean and range of the seeds."
+    )
+    parts = ["## While they learn", _figure(folder, "epochs", axes, alt)]
+    for name, runs in histories.items():
+        columns = [column for column in runs[0].columns if column.startswith("loss_")]
+        if columns:
+            axes = training_curves(runs[0], column=columns, title=f"{name}, seed 0")
+            alt = f"The {len(columns)} losses of {name} over the epochs, seed 0."
+            parts.append(_figure(folder, f"losses_{name}", axes, alt))
+    return parts
+
+
+def _differences(results: Results, folder: Path, reference: str, word: str) -> list[str]:
+    found = results.differences(reference)
+    axes = differences(found, xlabel=f"difference in {word} to {reference}")
+    alt = f"For each system the difference in {word} to {reference}, with its interval."
+    frame = pd.DataFrame({"system": name, **each._asdict()} for name, each in found.items())
+    _write_csv(folder / "differences.csv", frame)
+    drawn = "group" if len(np.unique(results.judged.group)) < len(results.judged) else "sample"
+    note = (
+        f"Paired differences on the same samples, averaged over the seeds; the intervals are of "
+        f"other {drawn}s, drawn anew 2,000 times, and say nothing of further seeds."
+    )
+    return [f"## Against {reference}", note, _figure(folder, "differences", axes, alt)]
+
+
+def _confusion(results: Results, folder: Path, name: str) -> str:
+    names = results.judged.class_names
+    assert names is not None
+    tables = [
+        confusion_matrix(run.outputs, results.judged.labels, len(names)) for run in results.of(name)
+    ]
+    counts = sum(tables[1:], tables[0])
+    title = f"{name}, {len(tables)} seeds added up" if len(tables) > 1 else name
+    axes = confusion_map(counts, names, title=title)
+    alt = f"What {name} took for what; rows are the true classes."
+    return _figure(folder, f"confusion_{name}", axes, alt)
+
+
+def _figure(folder: Path, name: str, axes: Axes, alt: str) -> str:
+    """Save the figure of some axes and return its markdown."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    replace_file(folder / f"{name}.png", lambda part: save_figure(figure, part))
+    return f"![{alt}]({name}.png)"
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    replace_file(path, lambda part: table.to_csv(part, index=False))

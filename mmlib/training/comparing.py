@@ -1,0 +1,290 @@
+"""Compare systems under one protocol: same data, same splits, several seeds, every run kept.
+
+Each run has a folder of its own and a file that says it is finished, so that a comparison that was
+killed goes on where it stopped, in the middle of a run too, and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmlib.data import FeatureSet
+from mmlib.data.batch import Batch
+from mmlib.metrics import Comparison, compare, per_class
+from mmlib.systems import find
+from mmlib.training import checkpoints, evaluating, runs
+from mmlib.training.checkpoints import CheckpointError
+from mmlib.training.jobs import train_system
+
+DONE, OUTPUTS = "done.json", "outputs.safetensors"
+CLASSIFIED = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1")
+PREDICTED = ("mean_ccc", "mean_pearson", "mean_rmse")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system trained with one seed, and what it says of the judged samples.
+
+    Attributes:
+        system, seed: which run it is.
+        outputs: logits `(N, C)` or predictions `(N, K)` or `(N, T, K)` of the judged samples.
+        scores: what `mmlib.training.evaluate` gives.
+        history: one row an epoch.
+        parameters: how many numbers were trained.
+        seconds: of training, by the clock; None where the run was interrupted.
+    """
+
+    system: str
+    seed: int
+    outputs: Tensor
+    scores: dict[str, Any]
+    history: pd.DataFrame
+    parameters: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs of a comparison, and what they were judged on."""
+
+    runs: tuple[Run, ...]
+    judged: FeatureSet
+    split: str
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Name the systems in the order in which they were asked for."""
+        return tuple(dict.fromkeys(run.system for run in self.runs))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Name the metrics, the first of which decides."""
+        return PREDICTED if self.judged.class_names is None else CLASSIFIED
+
+    def of(self, system: str) -> list[Run]:
+        """Return a system's runs, a seed each."""
+        return [run for run in self.runs if run.system == system]
+
+    def table(self) -> pd.DataFrame:
+        """Tell each system's metrics as mean and sample deviation over its seeds."""
+        rows = []
+        for system in self.systems:
+            mine = self.of(system)
+            row: dict[str, Any] = {"system": system, "seeds": len(mine)}
+            for metric in self.metrics:
+                values = [run.scores[metric] for run in mine]
+                row[metric] = float(np.mean(values))
+                row[f"{metric}_sd"] = _deviation(values)
+            timed = [run.seconds for run in mine if run.seconds is not None]
+            row |= {
+                "parameters": mine[0].parameters,
+                "seconds": float(np.mean(timed)) if timed else None,
+            }
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def every_run(self) -> pd.DataFrame:
+        """Tell each run's metrics, a row a run."""
+        return pd.DataFrame(
+            {
+                "system": run.system,
+                "seed": run.seed,
+                "split": self.split,
+                "n": run.scores["n"],
+                **{metric: run.scores[metric] for metric in self.metrics},
+                "epochs": len(run.history),
+                "parameters": run.parameters,
+                "seconds": run.seconds,
+            }
+            for run in self.runs
+        )
+
+    def class_table(self) -> pd.DataFrame:
+        """Tell each class's F1 and their mean, each as mean and sample deviation over the seeds.
+
+        Choices:
+            C-21: the average is the plain mean over the classes.
+
+        Raises:
+            ValueError: the labels are no classes.
+        """
+        names = self.judged.class_names
+        if names is None:
+            raise ValueError("the labels are numbers, so there are no classes to tell apart.")
+        rows = []
+        for system in self.systems:
+            found = [
+                per_class(run.outputs, self.judged.labels, len(names))["f1"].tolist()
+                for run in self.of(system)
+            ]
+            row: dict[str, Any] = {"system": system}
+            for place, name in enumerate(names):
+                row[name] = float(np.mean([f1[place] for f1 in found]))
+                row[f"{name}_sd"] = _deviation([f1[place] for f1 in found])
+            averages = [float(np.mean(f1)) for f1 in found]
+            row |= {"average": float(np.mean(averages)), "average_sd": _deviation(averages)}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def differences(self, reference: str, *, level: float = 0.95) -> dict[str, Comparison]:
+        """Compare every other system with a reference on the same samples, averaged over seeds.
+
+        The interval is that of other samples (other groups, where samples share one): it speaks of
+        the seeds that were run and not of further ones.
+        """
+        theirs = self._stacked(reference)
+        seeds = len(self.of(reference))
+        # A sample that several seeds judged is one sample: its group is drawn whole.
+        groups = np.concatenate([self._rows(self.judged.group)] * seeds)
+        target = torch.cat([self._rows(self.judged.labels)] * seeds)
+        return {
+            system: compare(
+                self.metrics[0], self._stacked(system), theirs, target, groups=groups, level=level
+            )
+            for system in self.systems
+            if system != reference
+        }
+
+    def _stacked(self, system: str) -> Tensor:
+        """Put what all seeds say below each other, classes or numbers."""
+        said = torch.cat([self._rows(run.outputs) for run in self.of(system)])
+        return said if self.judged.class_names is None else said.argmax(1)
+
+    def _rows(self, values: Any) -> Any:
+        """Give a row to each sample, or to each real step where steps have labels of their own."""
+        mask = Batch({}, self.judged.masks, self.judged.labels).label_mask
+        if mask is None:
+            return values
+        if isinstance(values, np.ndarray):
+            return np.repeat(values, mask.sum(1).numpy())
+        return values[mask]
+
+
+def compare_systems(
+    features: FeatureSet,
+    systems: Sequence[str],
+    folder: Path,
+    *,
+    seeds: int = 3,
+    split: str = "test",
+    source: str = "",
+    progress: bool = True,
+    **training: Any,
+) -> Results:
+    """Train every system with every seed, each once, and judge all of them on the same split.
+
+    Args:
+        features: with the splits train, valid (it chooses the best epoch) and the judged one.
+        systems: names in `mmlib.systems.SYSTEMS`, each once.
+        folder: where the runs go; those that stand there finished are not trained again.
+        seeds: 0, 1, ... for each system.
+        split: the samples that are judged.
+        source: where the features came from, for the runs' descriptions.
+        progress: whether a bar counts the runs.
+        **training: passed on to `train_system`.
+
+    Raises:
+        UnknownSystem, ValueError: a system does not exist, or does not fit the data.
+        CheckpointError: the folder holds a comparison of other data or settings.
+    """
+    from tqdm.auto import tqdm
+
+    twice = [name for name, count in Counter(systems).items() if count > 1]
+    if twice or seeds < 1:
+        raise ValueError(
+            f"{', '.join(twice)} is asked for twice; name each system once."
+            if twice
+            else f"seeds is {seeds}, expected at least 1."
+        )
+    train_set = features.subset("train")
+    for system in systems:  # what cannot be trained is said before anything is
+        find(system).config.for_dataset(train_set, scale=training.get("scale", "small"))
+    judged = features.subset(split)
+    found = []
+    with tqdm(
+        total=len(systems) * seeds, unit="run", disable=not progress, dynamic_ncols=True
+    ) as bar:
+        for system, seed in _pairs(systems, seeds):
+            bar.set_description(f"{system}, seed {seed}")
+            place = folder / f"{system}_{seed}"
+            found.append(
+                _run(system, seed, features, judged, place, source=source, split=split, **training)
+            )
+            bar.update(1)
+    return Results(tuple(found), judged, split)
+
+
+def _pairs(systems: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
+    return ((system, seed) for system in systems for seed in range(seeds))
+
+
+def _run(
+    system: str,
+    seed: int,
+    features: FeatureSet,
+    judged: FeatureSet,
+    place: Path,
+    *,
+    source: str,
+    split: str,
+    **training: Any,
+) -> Run:
+    """Train one system with one seed, or read what an earlier call left."""
+    asked = {
+        "system": system,
+        "seed": seed,
+        "split": split,
+        "data": features.fingerprint(),
+        "scale": training.get("scale", "small"),
+        "recipe": {k: v for k, v in (training.get("recipe") or {}).items() if v is not None},
+    }
+    if not (place / DONE).is_file():
+        fresh = not (place / runs.CONFIG).is_file()
+        start = time.perf_counter()
+        model, _ = train_system(
+            system,
+            features,
+            place,
+            source=source,
+            seed=seed,
+            resume=True,
+            progress=False,
+            **training,
+        )
+        seconds = time.perf_counter() - start
+        outputs = evaluating.predict(model, judged)
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        told = {"parameters": count, "seconds": round(seconds, 3) if fresh else None}
+        checkpoints.save_tensors(place / OUTPUTS, {"outputs": outputs}, {})
+        checkpoints.write_json(place / DONE, {**asked, **told})
+    about = checkpoints.read_json(place / DONE)
+    strange = [name for name in asked if about.get(name) != asked[name]]
+    if strange:
+        raise CheckpointError(
+            f"{place} was run with another {' and '.join(strange)} than is asked for now; repeat "
+            "the command as it was, or choose another folder."
+        )
+    outputs = checkpoints.load_tensors(place / OUTPUTS)[0]["outputs"]
+    return Run(
+        system,
+        seed,
+        outputs,
+        evaluating.score(outputs, judged),
+        pd.read_csv(place / "history.csv"),
+        about["parameters"],
+        about["seconds"],
+    )
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

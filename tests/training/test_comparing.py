@@ -1,0 +1,193 @@
+"""A comparison trains each run once, goes on after an interruption, and tells what the runs say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmlib.data import FeatureSet
+from mmlib.reporting import in_words, write_report
+from mmlib.systems import UnknownSystem
+from mmlib.training import comparing
+from mmlib.training.checkpoints import CheckpointError
+from mmlib.training.comparing import Results, Run, compare_systems
+from mmlib.training.evaluating import score
+
+
+def features_of(count: int = 30, seed: int = 0) -> FeatureSet:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    vision = torch.randn(count, 4, 5, generator=draw)
+    vision[:, :, 0] += 2.0 * labels[:, None]
+    audio = torch.randn(count, 7, 3, generator=draw)
+    return FeatureSet(
+        inputs={"audio": audio, "vision": vision},
+        masks={},
+        labels=labels,
+        class_names=("low", "middle", "high"),
+        split=np.repeat(["train", "valid", "test"], count // 3),
+        group=np.array([f"speaker {i // 2}" for i in range(count)]),
+    )
+
+
+TINY = {"recipe": {"epochs": 2}, "device": "cpu", "progress": False}
+
+
+def by_hand(outputs: dict[str, list[list[int]]], truth: list[int]) -> Results:
+    """Results whose predictions are written out: system -> one list of classes for each seed."""
+    judged = FeatureSet(
+        inputs={"audio": torch.zeros(len(truth), 2, 3)},
+        masks={},
+        labels=torch.tensor(truth),
+        class_names=("low", "high"),
+    )
+    runs = []
+    for system, seeds in outputs.items():
+        for seed, said in enumerate(seeds):
+            logits = torch.nn.functional.one_hot(torch.tensor(said), 2).float()
+            history = pd.DataFrame({"epoch": [1, 2], "valid_accuracy": [0.4, 0.6]})
+            runs.append(Run(system, seed, logits, score(logits, judged), history, 11, 1.5))
+    return Results(tuple(runs), judged, "test")
+
+
+def test_the_table_has_mean_and_sample_deviation_over_seeds():
+    results = by_hand({"a": [[0, 0, 1, 1], [0, 1, 1, 1]]}, truth=[0, 0, 1, 1])
+    row = results.table().iloc[0]
+    assert row["accuracy"] == pytest.approx((1.0 + 0.75) / 2)
+    assert row["accuracy_sd"] == pytest.approx(0.25 / 2**0.5)
+    assert (row["seeds"], row["parameters"], row["seconds"]) == (2, 11, 1.5)
+
+
+def test_one_seed_has_no_deviation():
+    table = by_hand({"a": [[0, 1]]}, truth=[0, 1]).table()
+    assert pd.isna(table["accuracy_sd"][0])
+    assert "±" not in in_words(table)
+
+
+def test_the_class_table_averages_f1_over_classes_and_then_over_seeds():
+    results = by_hand({"a": [[0, 0, 1, 1], [0, 0, 0, 0]]}, truth=[0, 0, 1, 1])
+    row = results.class_table().iloc[0]
+    assert row["low"] == pytest.approx((1 + 2 / 3) / 2)  # 2 * 2 / (2 + 4) with the second seed
+    assert row["high"] == pytest.approx((1 + 0) / 2)
+    assert row["average"] == pytest.approx((1 + 1 / 3) / 2)
+    assert row["average_sd"] == pytest.approx((2 / 3) / 2**0.5)
+
+
+def test_differences_are_of_the_same_samples_and_of_the_seeds_mean():
+    truth = [0, 1] * 6
+    wrong_once = [1 - truth[0], *truth[1:]]
+    results = by_hand({"a": [truth, truth], "b": [truth, wrong_once]}, truth)
+    found = results.differences("a")
+    assert list(found) == ["b"]
+    assert found["b"].difference == pytest.approx(-1 / 24)
+    assert found["b"].low < 0 <= found["b"].high
+
+
+def test_a_sample_that_several_seeds_judged_is_drawn_as_one():
+    rng = np.random.default_rng(0)
+    truth = [0] * 40
+    said = rng.integers(0, 2, 40).tolist()
+    once = by_hand({"a": [truth], "b": [said]}, truth).differences("a")["b"]
+    often = by_hand({"a": [truth] * 5, "b": [said] * 5}, truth).differences("a")["b"]
+    assert often.high - often.low == pytest.approx(once.high - once.low)
+
+
+def test_an_interrupted_comparison_ends_with_the_same_numbers(tmp_path, monkeypatch):
+    features = features_of()
+    whole = compare_systems(features, ["majority", "concat"], tmp_path / "a", seeds=2, **TINY)
+    trained = []
+    real = comparing.train_system
+
+    def interrupted(system, *arguments, **options):
+        trained.append((system, options["seed"]))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return real(system, *arguments, **options)
+
+    monkeypatch.setattr(comparing, "train_system", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare_systems(features, ["majority", "concat"], tmp_path / "b", seeds=2, **TINY)
+    again = compare_systems(features, ["majority", "concat"], tmp_path / "b", seeds=2, **TINY)
+    assert trained == [
+        *(("majority", 0), ("majority", 1), ("concat", 0)),
+        *(("concat", 0), ("concat", 1)),
+    ]
+    for one, other in zip(whole.runs, again.runs, strict=True):
+        assert torch.equal(one.outputs, other.outputs)
+    columns = ["system", "accuracy", "accuracy_sd", "weighted_f1"]
+    pd.testing.assert_frame_equal(whole.table()[columns], again.table()[columns])
+
+
+def test_more_seeds_later_train_only_the_new_ones(tmp_path, monkeypatch):
+    features = features_of()
+    compare_systems(features, ["concat"], tmp_path, seeds=1, **TINY)
+    trained, real = [], comparing.train_system
+
+    def counted(system, *arguments, **options):
+        trained.append(options["seed"])
+        return real(system, *arguments, **options)
+
+    monkeypatch.setattr(comparing, "train_system", counted)
+    compare_systems(features, ["concat"], tmp_path, seeds=2, **TINY)
+    assert trained == [1]
+
+
+def test_finished_runs_of_other_data_or_settings_are_refused(tmp_path):
+    compare_systems(features_of(), ["concat"], tmp_path, seeds=1, **TINY)
+    with pytest.raises(CheckpointError, match="another data"):
+        compare_systems(features_of(seed=1), ["concat"], tmp_path, seeds=1, **TINY)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        compare_systems(
+            features_of(), ["concat"], tmp_path, seeds=1, **TINY | {"recipe": {"epochs": 3}}
+        )
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path):
+    with pytest.raises(UnknownSystem, match="concatt"):
+        compare_systems(features_of(), ["concat", "concatt"], tmp_path, seeds=1, **TINY)
+    with pytest.raises(ValueError, match="no text"):
+        compare_systems(features_of(), ["concat", "ca_mmaaet"], tmp_path, seeds=1, **TINY)
+    with pytest.raises(ValueError, match="twice"):
+        compare_systems(features_of(), ["concat", "concat"], tmp_path, seeds=1, **TINY)
+    with pytest.raises(ValueError, match="seeds is 0"):
+        compare_systems(features_of(), ["concat"], tmp_path, seeds=0, **TINY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_report_has_a_table_and_every_figure_it_shows(tmp_path):
+    results = by_hand(
+        {"majority": [[0] * 6], "a": [[0, 0, 1, 1, 0, 1]], "b": [[0, 1] * 3]}, [0, 1] * 3
+    )
+    shown = write_report(results, tmp_path, source="theatre", ceiling=0.9)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert shown in text
+    assert "than 0.900" in text
+    pictures = {line.rpartition("](")[2][:-1] for line in text.splitlines() if line[:2] == "!["}
+    assert {"scores.png", "epochs.png", "differences.png", "confusion_b.png"} <= pictures
+    assert pictures == {path.name for path in tmp_path.glob("*.png")}
+    assert pd.read_csv(tmp_path / "classes.csv")["average"][2] == pytest.approx(1.0)
+    assert set(pd.read_csv(tmp_path / "differences.csv")["system"]) == {"majority", "b"}
+
+
+def test_a_regression_is_compared_by_concordance(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    target = torch.randn(14, 5, 2, generator=draw)
+    judged = FeatureSet(
+        inputs={"audio": torch.zeros(14, 5, 3)},
+        masks={"audio": torch.arange(5) < torch.randint(2, 6, (14, 1), generator=draw)},
+        labels=target,
+        class_names=None,
+    )
+    runs = []
+    for system, noise in (("near", 0.1), ("far", 2.0)):
+        said = target + noise * torch.randn(14, 5, 2, generator=draw)
+        history = pd.DataFrame({"epoch": [1, 2], "valid_mean_ccc": [0.1, 0.2]})
+        runs.append(Run(system, 0, said, score(said, judged), history, 7, None))
+    results = Results(tuple(runs), judged, "valid")
+    found = results.differences("near")["far"]
+    scores = results.table()["mean_ccc"]
+    assert found.difference == pytest.approx(scores[1] - scores[0])
+    assert found.high < 0
+    write_report(results, tmp_path, source="traces.npz")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "mean CCC" in text and "flatter" in text and "Confusion" not in text
