@@ -1,6 +1,6 @@
 """Systems: the baselines and the papers' models, by name.
 
-`build("concat", ConcatConfig.for_dataset(features))` makes one. A new system adds one line to
+`build("concat", BaselineConfig.for_dataset(features))` makes one. A new system adds one line to
 `SYSTEMS`; the command line and the tests that every system goes through find it there.
 """
 
