@@ -73,7 +73,7 @@ def bars_with_intervals(
     """Draw a bar for each score with its interval, and what could be reached at best.
 
     Args:
-        scores: name -> an `Interval` of `mmlib.metrics`, or (value, low, high).
+        scores: name -> an `Interval` or `Spread` of `mmlib.metrics`, or (value, low, high).
         ceilings: name -> the best possible score, or one for all bars.
         chance: the score of guessing.
         ylabel: what the score is.

@@ -90,14 +90,15 @@ class Span(NamedTuple):
 
 
 def span(name: str, given: Any) -> Span:
-    """Return the first three numbers of an `Interval`, a `Comparison` or a tuple.
+    """Return the value and the ends of an `Interval`, `Spread` or `Comparison`, or of a tuple.
 
     Raises:
         ValueError: they are not three finite numbers, or the interval ends before it begins.
     """
     try:
-        value, low, high = (float(part) for part in tuple(given)[:3])
-    except (TypeError, ValueError):
+        ends = (given.low, given.high) if hasattr(given, "low") else tuple(given)[1:3]
+        value, low, high = (float(part) for part in (given[0], *ends))
+    except (TypeError, ValueError, KeyError):
         raise ValueError(
             f"{name!r} is {short(given)}; give (value, low, high), as bootstrap_interval and compare return it"
         ) from None

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mmlib.metrics import Interval
+from mmlib.metrics import Interval, seed_spread
 from mmlib.plots import (
     bars_with_intervals,
     bars_with_seeds,
@@ -34,6 +34,13 @@ def test_an_interval_is_drawn_from_its_low_to_its_high_end() -> None:
     expected = {"0.500\n[0.250, 0.625]", "0.700\n[0.650, 0.720]", "ceiling 0.800", "chance"}
     assert texts(ax) == expected
     assert ticks(ax) == ["early", "late"]
+
+
+def test_a_spread_over_seeds_is_drawn_by_its_interval_and_not_by_its_deviation() -> None:
+    ax = bars_with_intervals({"gated": seed_spread([0.5, 0.6, 0.7])})
+    [whisker] = ax.collections
+    (_, low), (_, high) = whisker.get_segments()[0]
+    assert low < 0.5 and high > 0.7 and low + high == pytest.approx(1.2)
 
 
 def test_the_axis_says_how_sure_the_intervals_are_where_all_say_the_same() -> None:
