@@ -21,7 +21,7 @@ class GatedUnit(nn.Module):
         absent vector's are zero, and all are where all are absent.
 
     Source:
-        Arevalo et al. 2017, arXiv:1702.01992, section 3.1, the gated multimodal unit. For two
+        Arevalo et al. 2017, arXiv:1702.01992, the gated multimodal unit. For two
         vectors its bimodal form ``z * h_1 + (1 - z) * h_2`` is this one, since the softmax of two
         scores is the sigmoid of their difference. For more, its gates are sigmoids that know
         nothing of each other; here they share one, so that the streams that are there make up for

@@ -22,7 +22,7 @@ def outer_with_one(vectors: Sequence[Tensor]) -> Tensor:
         last vector's entries next to each other.
 
     Source:
-        Zadeh et al. 2017, arXiv:1707.07250, section 4.2, Eq. 1 and 2.
+        Zadeh et al. 2017, arXiv:1707.07250, the tensor fusion layer.
     """
     product = torch.ones_like(vectors[0][..., :1])
     for vector in vectors:
@@ -44,7 +44,8 @@ class TensorFusion(Streams):
         returns: logits `(B, C)`, or prediction `(B, K)` or `(B, T, K)`.
 
     Source:
-        Zadeh et al. 2017, arXiv:1707.07250, section 4.2; the projection is this course's.
+        Zadeh et al. 2017, arXiv:1707.07250, the tensor fusion layer; the projection is this
+        course's.
 
     Raises:
         ValueError: no stream came, an unknown one, or one of another width.
