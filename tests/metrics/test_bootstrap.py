@@ -95,6 +95,20 @@ def test_named_metrics_of_numbers_are_what_calling_them_gives(ratings, by_group)
         assert mean.value != pytest.approx(named.value, abs=1e-3)
 
 
+def test_groups_of_one_are_drawn_as_samples_in_the_groups_order(answers):
+    prediction, target, _ = answers
+    alone = np.random.default_rng(9).permutation(103)
+    settings = {"groups": alone, "resamples": 61, "seed": 5}
+    named = bootstrap_interval("macro_f1", prediction, target, **settings)
+    called = bootstrap_interval(
+        lambda p, t: classification_report(p, t, 5)["macro_f1"], prediction, target, **settings
+    )
+    assert named == pytest.approx(called, abs=1e-12)
+    order = np.argsort(alone)
+    plain = bootstrap_interval("macro_f1", prediction[order], target[order], resamples=61, seed=5)
+    assert named == pytest.approx(plain, abs=1e-12)
+
+
 def test_masked_steps_do_not_count_in_an_interval():
     rng = np.random.default_rng(3)
     target = torch.from_numpy(rng.normal(size=(31, 7, 2)))
