@@ -286,7 +286,7 @@ assert not torch.allclose(deep[1][0], deep[1][11], atol=1e-1)
 # A careful reader stumbles in four places, and so did we. Equation and text disagree about who asks in "$A \rightarrow B$"; we let the
 # **target** ask (ledger E-05). The middle line of Eq. 6 has $X_A$ where $Q_A$ is meant (E-06). The matrices of Eqs. 8 and 10 do not conform
 # as printed; `nn.Linear(d, 2 * d)` and back does (E-08). And Eq. 7 adds $Q_A = X_A W_Q$, the **projected** target, where the architecture
-# it builds on adds the target itself (E-07).
+# it builds on adds the target itself (E-07); the library offers both, `residual="query"` and `residual="input"`.
 
 
 # %%
@@ -411,7 +411,7 @@ class Crossmodal(nn.Module):
     def forward(self, target, source, *, padding_mask):
         query = self.parts.attention.to_query(target)
         y = self.parts.attention.attend(query, source, padding_mask=padding_mask)
-        x = self.parts.norm1(y + {"query": query, "target": target, "source": source}[self.around])
+        x = self.parts.norm1(y + {"query": query, "source": source}[self.around])
         return self.parts.norm2(self.parts.ffn(x) + x)
 
 
@@ -468,7 +468,6 @@ def report(scores):
 asked = {}
 for who, target, around in (
     ("frames", "vision", "query"),
-    ("frames", "vision", "target"),
     ("frames", "vision", "source"),
     ("words", "text", "query"),
     ("words", "text", "source"),
@@ -477,23 +476,22 @@ for who, target, around in (
     asked[f"{who} ask, add the {around}"] = accuracies(trained, test)
 report(asked)
 ax = bars_with_seeds(asked, chance=0.25, ceilings=1.0, title="What Eq. 7 adds")
-ax.figure.set_size_inches(8.6, 3.9)
+ax.figure.set_size_inches(7.4, 3.9)
 show_figure(
     ax.figure,
-    alt="Five bars with a dot for every seed. Frames ask: with the query or the target added, close to one; with the source added, at "
+    alt="Four bars with a dot for every seed. Frames ask: with the query added, close to one; with the source added, at "
     "chance, one in four. Words ask: near a half, a little lower with the source added.",
 )
 
 # %% tags=["claim"]
 assert min(asked["frames ask, add the query"]) > 0.6
-assert min(asked["frames ask, add the target"]) > 0.6
 assert max(asked["frames ask, add the source"]) < 0.45
 assert all(0.35 < value < 0.75 for value in asked["words ask, add the query"])
 assert min(asked["words ask, add the source"]) > 0.35
 
 # %% [markdown]
 # Where frames ask, the slip is fatal: what attention brings home is made of words, and the frame's own face should have come in through the
-# residual. Query or target makes no great difference here (E-07); the stream does.
+# residual.
 #
 # Where words ask, the same slip costs little. That is the uncomfortable half of the picture: the model trains, its loss falls, its accuracy
 # looks like a weak model's, and no shape, no error and no score tells you that a name is wrong. **Mended** is one word, `query`, as in your
@@ -653,8 +651,8 @@ def order_law(layer, x):
 check("04.3", order_law)
 
 # %% [markdown] tags=["solution-note"]
-# Why not all permutations? Swapping neighbours generates every permutation, so T - 1 swaps, each tested, are a proof up to rounding; an
-# alternative answer does that. Ten random ones are shorter. In a real layer the weights matter, too: an untrained bias of zero hides what a
+# Why not all permutations? There are T! of them. Swaps of neighbours generate them all, so trying the T - 1 swaps is as good, and one of
+# the right answers does that. Either is evidence, on this `x` and these weights, and no proof: an untrained bias of zero may hide what a
 # trained one would show.
 
 # %% [markdown]
@@ -778,7 +776,7 @@ assert all(products.diagonal(k).std(correction=0) < 1e-3 for k in range(-30, 31)
 # 2. **Was there anger or fear, at any time?** Play it backwards, and the answer stays.
 
 # %%
-clips = theatre.make("spotlight", n=5000, seed=0)
+clips = theatre.make("spotlight", n=4000, seed=0)
 name_of = theatre.EMOTIONS.index
 shows = {
     emotion: clips.expressions == name_of(emotion)
@@ -863,7 +861,7 @@ models = {
 }
 order_scores = {}
 for name, build in models.items():
-    trained = train(build, learn_order, 10, 3e-3)
+    trained = train(build, learn_order, 8)
     ways = accuracies(trained, test_order), accuracies(trained, backwards)
     order_scores[name] = [(forth + back) / 2 for forth, back in zip(*ways, strict=True)]
 print(
@@ -885,11 +883,13 @@ assert min(order_scores["positions"]) > 0.95 and min(order_scores["GRU"]) > 0.95
 # %%
 few = learn_any.subset(slice(0, 20))
 guess = max(test_any.labels.float().mean().item(), 1 - test_any.labels.float().mean().item())
-any_scores = {
-    name: accuracies(train(build, few, 60, 3e-3, seeds=range(5)), test_any)
-    for name, build in models.items()
-}
+any_scores, learnt = {}, {}
+for name, build in models.items():
+    trained = train(build, few, 100, seeds=range(5))
+    any_scores[name], learnt[name] = accuracies(trained, test_any), accuracies(trained, few)
 report(any_scores)
+print("on the twenty clips themselves:")
+report(learnt)
 figure, (left, right_panel) = plt.subplots(1, 2, figsize=(9.4, 3.7), layout="constrained")
 bars_with_seeds(order_scores, chance=0.5, ceilings=1.0, title="Smile before tears?", ax=left)
 bars_with_seeds(
@@ -898,18 +898,19 @@ bars_with_seeds(
 show_figure(
     figure,
     alt="Two panels of three bars with a dot for every seed. Smile before tears: without positions exactly one half, with positions and with a GRU near one. "
-    "Anger or fear, learnt from twenty clips: without positions near one, with positions a little lower, the GRU far lower.",
+    "Anger or fear, learnt from twenty clips: without positions at one, with positions a little lower, the GRU lower still.",
 )
 
 # %% tags=["claim"]
 mean = {name: sum(values) / len(values) for name, values in any_scores.items()}
-assert mean["no positions"] > 0.9 and mean["no positions"] > mean["GRU"] + 0.1
-assert mean["no positions"] > mean["positions"] - 0.02
+assert all(min(values) > 0.99 for values in learnt.values())
+assert min(any_scores["no positions"]) > 0.95
+assert mean["no positions"] > mean["positions"] > mean["GRU"] - 0.02
 
 # %% [markdown]
-# Here the bag of steps wins, and the model that *must* read in order does worst: it has to learn from twenty clips that order is of no
-# account, which the other knows by construction. Positions stand between. **An invariance is knowledge: worth having where it is true, and
-# a ceiling where it is false.**
+# All three know their twenty clips by heart. On new actors the bag of steps does best: it knows by construction that order is of no
+# account, which the others had to learn from twenty examples, and learned only in part. A small price, but a price. **An invariance is
+# knowledge: worth having where it is true, and a ceiling where it is false.**
 #
 # None of our four papers says how order enters its fusion, so in the library it is an option, off by default (C-18, E-09, J-13). Where a
 # paper claims that its fusion models time, run 04.3 on it: JMT's joint attention, without positions, is equivariant to a shuffle of the
