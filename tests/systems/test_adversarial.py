@@ -11,7 +11,7 @@ from torch import nn
 from mmlib.data import FeatureSet, Standardised
 from mmlib.losses import Phase
 from mmlib.systems import CAMMAAETConfig, build
-from mmlib.systems.adversarial import (
+from mmlib.systems.ca_mmaaet.adversarial import (
     SCHEDULES,
     discriminator_loss,
     generator_loss,

@@ -8,7 +8,9 @@ import torch
 from mmlib.data import FeatureSet
 from mmlib.layers import TemporalConv
 from mmlib.systems import CAMMAAET, CAMMAAETConfig, build
-from mmlib.systems.ca_mmaaet import PAIRS, Decoder, RecurrentStream, TextStream
+from mmlib.systems.ca_mmaaet import PAIRS
+from mmlib.systems.ca_mmaaet.encoder import RecurrentStream, TextStream
+from mmlib.systems.ca_mmaaet.model import Decoder
 
 MODELS = ("mmaae", "mmaaet", "ca_mmaae", "ca_mmaaet")
 TINY = CAMMAAETConfig(
