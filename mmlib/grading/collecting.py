@@ -67,6 +67,7 @@ def collect(root: Path, lessons: dict[str, Lesson], only: str | None = None) -> 
     found += [each for each in _without_notebook(base, paths) if root.is_dir()]
     if not found:
         raise ValueError(f"no notebooks (.ipynb) below {root}")
+    _make_unique(found)
     _note_twins(found)
     return sorted(found, key=lambda each: each.name)
 
@@ -130,6 +131,15 @@ def student_of(name: str) -> str:
         return moodle[1] if moodle else parts[0]
     stem = parts[0].rsplit(".", 1)[0]
     return LESSON_IN_NAME.sub("", stem) or stem
+
+
+def _make_unique(found: list[Submission]) -> None:
+    """Number the names that only differ in what cannot be shown."""
+    seen: Counter[str] = Counter()
+    for each in found:
+        seen[each.name] += 1
+        if seen[each.name] > 1:
+            each.name += f" ({seen[each.name]})"
 
 
 def _note_twins(found: list[Submission]) -> None:

@@ -54,12 +54,8 @@ def readable() -> list[str]:
     installed = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
     with contextlib.suppress(AttributeError):
         installed |= {*site.getsitepackages(), site.getusersitepackages()}
-    own = package.parent
-    found = [
-        path
-        for path in installed
-        if not own.is_relative_to(Path(path).resolve()) or path != str(own)
-    ]
+    installed |= {path for path in sys.path if path and Path(path).resolve() != package.parent}
+    found = sorted(installed)
     found += ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"]
     found += ["/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
     found += ["/sys/devices/system/cpu"]

@@ -26,6 +26,7 @@ MOST_PROCESSES = 32
 MOST_DISK = 2**30
 LONGEST_LINE = 2**16
 TICK = 0.1
+FOLDERS = ("HOME", "TMPDIR", "PWD", "MPLCONFIGDIR", "IPYTHONDIR")
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -74,12 +75,13 @@ def _work(job: dict[str, Any], prepared: session.Prepared, channel: int, key: by
             os.dup2(nothing, standard)
         confine.close_files({0, 1, 2, channel})
         os.chdir(job["folder"])
-        os.environ.update(HOME=job["folder"], TMPDIR=job["folder"], PWD=job["folder"])
+        os.environ.update(dict.fromkeys(FOLDERS, job["folder"]))
         read = confine.readable()
         confine.limit(job["memory"])
         confine.drop_powers()
-        if job["confined"]:
-            confine.landlock(read, job["folder"])
+        locked = job["confined"] and confine.landlock(read, job["folder"])
+        if job["confined"] and confine.landlock_version() and not locked:
+            raise RuntimeError("Landlock is there, but refuses its rules")
         confine.blindfold()
         session.run(job, prepared, report)
     except Exception as error:  # noqa: BLE001 - the grader's own, which an instructor should be able to report

@@ -8,46 +8,75 @@ the same places are looked at again. New names are nobody's business; replaced o
 from __future__ import annotations
 
 import builtins
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-# Roots of the module names whose functions the checks, this package or torch under them call.
+from mmlib.checks import framework
+
+# Roots of the modules whose functions the checks, this package or torch under them call.
 ROOTS = frozenset(
     (
-        *(
-            "builtins",
-            "torch",
-            "numpy",
-            "mmlib",
-            "einops",
-            "sys",
-            "os",
-            "posix",
-            "io",
-            "time",
-            "gc",
-        ),
+        *("builtins", "numpy", "mmlib", "einops", "sys", "os", "posix", "io", "time", "gc"),
         *("inspect", "dis", "ast", "types", "typing", "enum", "dataclasses", "abc", "linecache"),
         *("functools", "contextlib", "itertools", "operator", "collections", "copy", "random"),
         *("math", "re", "json", "hmac", "hashlib", "_hashlib", "threading", "_thread"),
         *("importlib", "sysconfig", "pathlib"),
     )
 )
-# Looked at after every call of an answer, so few: what a check's next line calls.
-NEAR = ("builtins", "torch", "mmlib.checks", "inspect", "contextlib")
-NEAR_CLASSES = ("Tensor", "TensorBase", "Module", "Generator")
-# These are rewritten by the libraries themselves.
-RESTLESS = frozenset(
-    {("sys", "stdout"), ("sys", "stderr"), ("sys", "stdin"), ("sys", "displayhook")}
+# Of torch only these: its compiler and exporter replace functions of their own when first used.
+TORCH = re.compile(
+    r"torch(\.(_tensor|_C(\._\w+)?|functional|random|linalg|special|overrides|autograd(\..+)?"
+    r"|nn(\.(functional|parameter|init|modules(\..+)?))?))?$"
 )
-
+CHECKS = "mmlib.checks"
+# Looked at after every call of an answer, so few: what a check's next line calls.
+NEAR = {"builtins", "torch", "inspect", "contextlib"}
+NEAR_CLASSES = {"Tensor", "TensorBase", "Module", "Generator"}
+# These are rewritten by the libraries themselves, or by harmless settings.
+RESTLESS = {
+    *("sys.stdout", "sys.stderr", "sys.stdin", "sys.displayhook", "torch.Storage"),
+    "torch.nn.modules.module.Module.__init__",
+}
 BUILTINS = frozenset(vars(builtins))
 IGNORED = {"__warningregistry__"}
 
-Entry = tuple[Any, str, Any, str]
+
+class Entry(NamedTuple):
+    """A place, the name that stands in it, and what stood there."""
+
+    place: Mapping[str, Any]
+    key: str
+    value: Any
+    name: str
+
+
+class Function(NamedTuple):
+    """A Python function with what can be exchanged inside it."""
+
+    function: FunctionType
+    code: CodeType
+    defaults: Any
+    named_defaults: Any
+    cells: tuple[tuple[Any, Any], ...]
+    name: str
+
+
+class Names(NamedTuple):
+    """The names that a place had. Where it is `closed`, a new one matters, else only a builtin's."""
+
+    place: Mapping[str, Any]
+    names: frozenset[str]
+    closed: bool
+    name: str
+
+    def grown(self) -> set[str]:
+        """Names that were added and matter."""
+        now = self.place.keys() if self.closed else self.place.keys() & BUILTINS
+        return now - self.names - IGNORED
 
 
 class Watch:
@@ -55,71 +84,63 @@ class Watch:
 
     def __init__(self) -> None:
         """Write down what is there."""
-        self._modules = {n: m for n, m in sys.modules.items() if n.split(".")[0] in ROOTS}
+        self._modules = {
+            name: module
+            for name, module in sys.modules.items()
+            if name.split(".")[0] in ROOTS or TORCH.match(name)
+        }
         self._entries: list[Entry] = []
-        self._codes: list[
-            tuple[FunctionType, CodeType, Any, Any, tuple[tuple[Any, Any], ...], str]
-        ] = []
         self._near: list[Entry] = []
-        # Places, the names there, whether any new name matters or only one of Python's own.
-        self._grown: list[tuple[Mapping[str, Any], set[str], bool, str]] = []
+        self._functions: list[Function] = []
+        self._names: list[Names] = []
+        self._classes: set[int] = set()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # looking at a deprecated name is not using it
-            self._look()
-
-    def _look(self) -> None:
-        seen: set[int] = set()
-        for name, module in self._modules.items():
-            own = vars(module)
-            closed = name.startswith("mmlib.checks")
-            self._grown.append((own, set(own) if closed else set(own) & BUILTINS, closed, name))
-            for key, value in list(own.items()):
-                if _is_data(value) and not name.startswith("mmlib.checks"):
-                    continue
-                if (name, key) in RESTLESS:
-                    continue
-                self._note(
-                    own,
-                    key,
-                    value,
-                    f"{name}.{key}",
-                    near=name.startswith(NEAR[2:3]) or name in NEAR,
-                )
-                if isinstance(value, type) and id(value) not in seen:
-                    seen.add(id(value))
-                    self._note_class(value, f"{name}.{key}", near=value.__name__ in NEAR_CLASSES)
-        from mmlib.checks import framework
-
+            for name, module in self._modules.items():
+                self._note_module(name, vars(module))
         for number, task in framework._exercises.items():
-            self._note(framework._exercises, number, task, f"exercise {number}", near=True)
+            self._note(Entry(framework._exercises, number, task, f"exercise {number}"), near=True)
 
-    def _note(self, own: Mapping[str, Any], key: str, value: Any, name: str, *, near: bool) -> None:
-        entry = (own, key, value, name)
-        self._entries.append(entry)
-        if near:
-            self._near.append(entry)
-        for function in _functions(value):
-            # Libraries keep state in closures ("warned already"); the checks' own do not change.
-            inside = (function.__closure__ or ()) if name.startswith("mmlib.checks") else ()
-            cells = tuple((cell, _content(cell)) for cell in inside)
-            self._codes.append(
-                (
-                    function,
-                    function.__code__,
-                    function.__defaults__,
-                    function.__kwdefaults__,
-                    cells,
-                    name,
-                )
-            )
+    def _note_module(self, name: str, place: dict[str, Any]) -> None:
+        of_checks = name.startswith(CHECKS)
+        here = frozenset(place) if of_checks else frozenset(place) & BUILTINS
+        self._names.append(Names(place, here, of_checks, name))
+        for key, value in list(place.items()):
+            if _is_data(value) and not of_checks:
+                continue
+            self._note(Entry(place, key, value, f"{name}.{key}"), near=of_checks or name in NEAR)
+            if isinstance(value, type) and id(value) not in self._classes:
+                self._classes.add(id(value))
+                near = of_checks or value.__name__ in NEAR_CLASSES
+                self._note_class(value, f"{name}.{key}", near=near)
 
     def _note_class(self, kind: type, name: str, *, near: bool) -> None:
         members = vars(kind)
         if near:  # a new member may stand before an inherited one
-            self._grown.append((members, set(members), True, name))
+            self._names.append(Names(members, frozenset(members), True, name))
         for key, value in list(members.items()):
             if not _is_data(value) or isinstance(value, property | staticmethod | classmethod):
-                self._note(members, key, value, f"{name}.{key}", near=near)
+                self._note(Entry(members, key, value, f"{name}.{key}"), near=near)
+
+    def _note(self, entry: Entry, *, near: bool) -> None:
+        if entry.name in RESTLESS:
+            return
+        self._entries.append(entry)
+        if near:
+            self._near.append(entry)
+        for function in _functions(entry.value):
+            # Libraries keep state in closures ("warned already"); the checks' own do not change.
+            inside = (function.__closure__ or ()) if entry.name.startswith(CHECKS) else ()
+            self._functions.append(
+                Function(
+                    function,
+                    function.__code__,
+                    function.__defaults__,
+                    function.__kwdefaults__,
+                    tuple((cell, _content(cell)) for cell in inside),
+                    entry.name,
+                )
+            )
 
     def changed(self) -> str:
         """The name of the first thing that was replaced; empty where nothing was."""
@@ -129,18 +150,16 @@ class Watch:
                 return f"sys.modules[{name!r}]"
         if name := _first(self._entries):
             return name
-        for own, names, closed, name in self._grown:
-            now = own.keys() if closed else own.keys() & BUILTINS
-            if more := now - names - IGNORED:
-                return f"{name}.{more.pop()}"
-        for function, code, defaults, named, cells, name in self._codes:
+        for names in self._names:
+            if more := names.grown():
+                return f"{names.name}.{more.pop()}"
+        for function, code, defaults, named_defaults, cells, name in self._functions:
             if (
                 function.__code__ is not code
                 or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not named
+                or function.__kwdefaults__ is not named_defaults
+                or any(_content(cell) is not value for cell, value in cells)
             ):
-                return name
-            if any(_content(cell) is not value for cell, value in cells):
                 return name
         return _modes()
 
@@ -150,8 +169,8 @@ class Watch:
 
 
 def _first(entries: list[Entry]) -> str:
-    for own, key, value, name in entries:
-        if own.get(key) is not value:
+    for place, key, value, name in entries:
+        if place.get(key) is not value:
             return name
     return ""
 
