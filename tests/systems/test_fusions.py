@@ -97,6 +97,14 @@ def test_a_stream_may_be_absent_for_one_sample_and_there_for_the_next(name, data
     assert torch.allclose(mixed[~rows], call(model, batch)[~rows], atol=1e-6)
 
 
+def test_a_step_that_is_not_real_has_no_state_beside_its_label():
+    data = features(**LABELS["numbers of every step"])
+    batch = data.batch(range(B))
+    joined, _ = made("concat", data).encode(batch.inputs, batch.masks)
+    audio = joined[:, :, 1, 12:]  # (B, steps, E): the states, after the summary's twelve
+    assert torch.equal(audio.abs().sum(-1) > 0, batch.masks["audio"])
+
+
 def test_where_nothing_is_there_the_output_depends_on_nothing(name, data):
     model, batch = made(name, data), data.batch(range(B))
     nothing = call(model, without(batch, *SHAPES, fill=torch.nan))
