@@ -21,6 +21,7 @@ from PIL import Image
 from mmlib.plots.looks import styled
 
 DPI = 100  # one figure inch in pixels: what a screen shows, and no more
+MARGIN = 6  # pixels, so that no letter touches the edge of a white figure on a dark page
 LARGEST_ANIMATION = 300_000  # bytes
 
 
@@ -30,11 +31,18 @@ def is_static() -> bool:
 
 
 @styled
-def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as a palette PNG at screen resolution, the same bytes every time."""
+def png_bytes(figure: Figure, *, margin: int = 0) -> bytes:
+    """Return the figure as a palette PNG at screen resolution, the same bytes every time.
+
+    Its ground is opaque, so that it can be read on a dark page too; `margin` pixels of it go round.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    small = with_palette(np.asarray(Image.open(buffer).convert("RGB")), 256)
+    picture = np.asarray(Image.open(buffer).convert("RGB"))
+    framed = np.empty(np.add(picture.shape, (2 * margin, 2 * margin, 0)), np.uint8)
+    framed[:] = picture[0, 0]
+    framed[margin : margin + len(picture), margin : margin + picture.shape[1]] = picture
+    small = with_palette(framed, 256)
     out = io.BytesIO()
     small.save(out, format="png", optimize=True)
     return out.getvalue()
@@ -120,7 +128,7 @@ def show_figure(figure: Figure, *, alt: str) -> None:
     Raises:
         ValueError: if the alt text is empty.
     """
-    data, metadata = picture_bundle(png_bytes(figure), alt)
+    data, metadata = picture_bundle(png_bytes(figure, margin=MARGIN), alt)
     plt.close(figure)
     display(data, metadata=metadata, raw=True)
 
