@@ -75,7 +75,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "'"} else text
+    return f"'{text}" if text.lstrip()[:1] in {"=", "+", "-", "@", "'"} else text
 
 
 def read(path: Path) -> list[Row]:
