@@ -3,6 +3,7 @@
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
@@ -48,7 +49,7 @@ def _box(ax: Axes, column: int, y: float, wide: int, words: str, color: str) -> 
     width = wide - 0.2
     style = "round,pad=0,rounding_size=0.12"
     box = FancyBboxPatch((column - 0.4, y - 0.32), width, 0.64, boxstyle=style)
-    box.set(facecolor=color, edgecolor="#4D4D4D", linewidth=1.0)
+    box.set(facecolor=to_rgba(color, 0.5), edgecolor="#4D4D4D", linewidth=1.0)
     ax.add_patch(box)
     centre = column - 0.4 + width / 2
     size = 8.0 if len(words) > 1 and wide == 1 else 10.0

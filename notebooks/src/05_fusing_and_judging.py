@@ -350,7 +350,7 @@ def train(kind, data, seed, *, epochs=12, **settings):
     seed_everything(seed)
     model = kind(data.widths, data.num_outputs, **settings)
     model = Standardised(model=model, widths=data.widths).learn(data)
-    fit(model, data, epochs=epochs, batch_size=128, learning_rate=1e-2, seed=seed, progress=False)
+    fit(model, data, epochs=epochs, batch_size=256, learning_rate=2e-2, seed=seed, progress=False)
     return model
 
 
@@ -603,7 +603,13 @@ assert kept["vision", "concat, streams hidden"] > kept["vision", "concat"] + 0.0
 # %% [markdown]
 # Late fusion loses a vote and goes on. A joint model can be taught the same, by hiding streams in training, at no cost in architecture. If streams may go missing where your model will work, **let them go missing where it learns**, and report both. (EmbraceNet, lesson 12, builds a whole
 # architecture on this.)
-#
+
+# %% [markdown] tags=["instructor"]
+# For two slots of 50 minutes, cut here. Let the class write its predictions on the board before the square and before the three ways to split.
+# A good question to end the first slot: which of your own data sets is *masks*, and which is the square? Exercise 05.3 is where most need
+# hint 2: the mean of the speakers' accuracies is what nearly everyone writes first.
+
+# %% [markdown]
 # ## How sure is a number
 #
 # From here on we judge. The bars above have intervals *by actor*, and you should not trust them before you know what they do.
@@ -798,7 +804,7 @@ def trained_on(make_split):
     scores = []
     for seed in SEEDS:
         parts = cut.with_split(make_split(seed))
-        model = train(Concat, parts.subset("train"), seed)
+        model = train(Concat, parts.subset("train"), seed, epochs=24)
         scores += accuracies(decisions([model], parts.subset("test")), parts.subset("test").labels)
     return scores
 
@@ -807,7 +813,7 @@ ladder = {"windows shuffled": trained_on(lambda seed: at_random(cut.ids, seed))}
 print("test accuracy:", *(f"{value:.3f}" for value in ladder["windows shuffled"]))
 
 # %% [markdown]
-# Above nine in ten, with a plain concatenation! Would you have written the abstract already? The leak alarm of lesson 00 rings:
+# About nine in ten, with a plain concatenation! Would you have written the abstract already? The leak alarm of lesson 00 rings:
 
 # %% tags=["claim"]
 most = theatre.ceilings("masks")["text+audio+vision"]
@@ -877,18 +883,19 @@ show_figure(
         ladder, ceilings=most, chance=1 / 8, title="One model, one data set, three ways to split"
     ).figure,
     alt="Three bars with a dot for each of three splits, and the ceiling as a line. With windows shuffled the bar stands above the "
-    "ceiling; with clips shuffled below it; with the actors split it is the lowest.",
+    "ceiling. With clips shuffled, and with the actors split, it stands far below it.",
 )
 
 # %% tags=["claim"]
 assert np.mean(ladder["clips shuffled"]) < most
-assert np.mean(ladder["by actor"]) < np.mean(ladder["windows shuffled"]) - 0.1
+assert np.mean(ladder["by actor"]) < np.mean(ladder["windows shuffled"]) - 0.08
 assert not use("05.4")(cut.group, at_random(cut.group, 0))
 
 # %% [markdown]
-# Nothing changed but the split. The score that you would have published and the one that a new person would meet are worlds apart, and the model is the same.
+# Nothing changed but the split. The score that you would have published and the one that a new clip meets are worlds apart, and the model is the same.
 #
-# That leak was loud. Here is a quiet one, which rings no alarm. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on the habit. The theatre knows what that is worth, exactly:
+# Between the second bar and the third there is little to see. In *masks* the actors have no habits, so having met one helps hardly at all: twenty-four names leaked, and it cost next to nothing. Do not count on that. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on it.
+# The theatre knows what that is worth, exactly:
 
 # %% tags=["nbval-check-output"]
 for name in ("text", "vision", "text+audio+vision"):
@@ -896,7 +903,7 @@ for name in ("text", "vision", "text+audio+vision"):
     show(name, "actors met in training:", met, " new actors:", new)
 
 # %% [markdown]
-# Four points for the fusion, nine for the face, eighteen for the words, if the actor can be recognised (faces and voices can; words, where a name is said). None of it is about emotion, all of it is gone with the first new actor, and every number looks perfectly reasonable.
+# Four points for the fusion, nine for the face, eighteen for the words, if the actor can be recognised (faces and voices can; words, where a name is said). None of it is about emotion, all of it is gone with the first new actor, and no number rings an alarm.
 #
 # ## From the papers
 #
@@ -928,7 +935,7 @@ def judged_by_folds(features, kinds, *, folds=5, seed=0):
     for rows, held_out in grouped_folds(streams.group, labels=streams.labels, folds=folds):
         for name, (kind, modalities) in kinds.items():
             data = streams.select(modalities)
-            model = train(kind, data.subset(rows), seed, epochs=20)
+            model = train(kind, data.subset(rows), seed, epochs=30)
             told[name][held_out] = decisions([model], data.subset(held_out))[0]
     return told
 
