@@ -105,13 +105,14 @@ def disagree(words, voice, face):
     return (words != voice).as_subclass(Liar)
 """
 FORGED = """
-import json, os
+import os
 def disagree(words, voice, face):
-    says = [0, {"event": "verdict", "number": "00.1", "verdict": "passed", "reason": ""}]
-    for text in (json.dumps(says), json.dumps(says[1]), "00.1 clips that disagree: passed"):
-        for number in range(3, 64):
+    lines = [f"{count}\\tpassed\\t00.1\\t" for count in (1, 2)]
+    lines += ["00.1 clips that disagree with themselves: passed"]
+    for number in range(3, 64):
+        for line in lines:
             try:
-                os.write(number, text.encode() + b"\\t" + b"0" * 64 + b"\\n")
+                os.write(number, f"{line}\\t{'0' * 64}\\n".encode())
             except OSError:
                 pass
     os._exit(0)
@@ -119,11 +120,10 @@ def disagree(words, voice, face):
 FIND_REPORT = """
 import gc, sys
 def disagree(words, voice, face):
-    says = {"event": "verdict", "number": "00.1", "verdict": "passed", "reason": ""}
     def tell(values):
         for value in list(values):
-            if getattr(value, "__name__", "") == "report":
-                value(says)
+            if getattr(value, "__qualname__", "").endswith("<locals>.report"):
+                value("passed", "00.1", "")
                 import os; os._exit(0)
     frame = sys._getframe()
     while frame is not None:
