@@ -100,6 +100,20 @@ def test_a_sample_that_differs_in_one_stream_is_another_sample():
     assert not find_leaks(whole)
 
 
+def test_a_real_zero_is_not_padding():
+    whole = copied(feature_set(), source=0, target=3)
+    whole.inputs["audio"][[0, 3], 1] = 0.0
+    whole.masks["audio"][3, 1] = True
+    assert not find_leaks(whole)
+
+
+@pytest.mark.parametrize("absent", ["audio", "vision"])
+def test_a_copy_is_found_where_a_stream_is_absent(absent):
+    whole = copied(feature_set(), source=0, target=3)
+    whole.masks[absent][[0, 3]] = False
+    assert len(find_leaks(whole).samples) == 1
+
+
 def test_samples_without_a_real_step_are_not_each_others_copies():
     masks = {"audio": torch.zeros(12, 5).bool(), "vision": torch.zeros(12, 2).bool()}
     assert not find_leaks(feature_set(masks=masks))
