@@ -75,9 +75,9 @@ def gather_rows(local: Tensor, counts: Sequence[int]) -> Tensor:
 class DrawAsOne(TorchFunctionMode):
     """Make draws of noise the same as if one process had the whole batch.
 
-    Every process starts an epoch from the same generator state. Inside this context, dropout and
-    `rand_like`, `randn_like` and `bernoulli` of a tensor with this process's samples along the
-    first axis draw for the whole batch and keep this process's rows.
+    Every process starts an epoch from the same generator state. Inside this context, dropout (also
+    that of attention weights) and `rand_like`, `randn_like` and `bernoulli` of a tensor with this
+    process's samples along the first axis draw for the whole batch and keep this process's rows.
     """
 
     def __init__(self, share: Share) -> None:
@@ -99,6 +99,8 @@ class DrawAsOne(TorchFunctionMode):
             return self._dropout(
                 first, *args[1:], **{k: v for k, v in kwargs.items() if k != "input"}
             )
+        if func is F.scaled_dot_product_attention:
+            return self._attention(*args, **kwargs)
         if func in (torch.rand_like, torch.randn_like, torch.bernoulli):
             whole = self._whole(first, fill=func is torch.bernoulli)
             rest = {k: v for k, v in kwargs.items() if k != "input"}
@@ -115,6 +117,24 @@ class DrawAsOne(TorchFunctionMode):
             return x * 0.0
         kept = self._own(self._whole(x).bernoulli_(1 - p)).div(1 - p)
         return x.mul_(kept) if inplace else x * kept
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """Attend as torch's kernel does on a CPU, which draws inside where it drops weights."""
+        if dropout_p == 0.0:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
+        scores = query @ key.mT * query.shape[-1] ** -0.5
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attn_mask, float("-inf"))
+        elif attn_mask is not None:
+            scores = scores + attn_mask
+        return self._dropout(scores.softmax(-1), dropout_p) @ value
 
     def _whole(self, x: Tensor, fill: bool = False) -> Tensor:
         """Make room for the whole batch in the memory order of `x`, which the draws follow."""

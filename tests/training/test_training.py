@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmlib.data import FeatureSet
@@ -133,6 +134,30 @@ def test_noise_of_a_share_is_that_of_the_whole_batch():
             torch.manual_seed(2)
             with DrawAsOne(share):
                 assert torch.equal(layer(x[rows]), whole[rows])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_dropped_attention_weights_are_those_of_one_process(masked):
+    """Torch's kernel drops weights inside, where no draw can be seen."""
+    query, value = torch.randn(7, 2, 5, 3), torch.randn(7, 2, 4, 3)
+    mask = torch.ones(7, 1, 1, 4, dtype=torch.bool)
+    mask[2:5, ..., 1] = False
+    add = mask if masked else None
+    torch.manual_seed(3)
+    whole = F.scaled_dot_product_attention(query, value, value, attn_mask=add, dropout_p=0.4)
+    for rank in range(3):
+        (share,) = shares(np.arange(7), 1, rank, 3)
+        rows = torch.from_numpy(share.samples)
+        torch.manual_seed(3)
+        with DrawAsOne(share):
+            part = F.scaled_dot_product_attention(
+                query[rows],
+                value[rows],
+                value[rows],
+                attn_mask=None if add is None else add[rows],
+                dropout_p=0.4,
+            )
+        assert torch.allclose(part, whole[rows], atol=1e-6)
 
 
 def test_best_weights_come_back_with_a_valid_set_and_the_last_without():

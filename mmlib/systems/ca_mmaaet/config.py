@@ -104,7 +104,10 @@ class CAMMAAETConfig:
             latent_dim=64,
             ffn_dim=128,
             decoder_dim=128,
+            input_dropout=0.1,
+            fusion_dropout=0.3,
             adversarial_weight=0.1,
+            epochs=12,
             batch_size=32,
             learning_rate=1e-3,
         )
