@@ -93,6 +93,8 @@ def test_modalities_keep_their_look_beside_others() -> None:
 def test_contrast_is_that_of_the_web_guidelines() -> None:
     assert looks.contrast("white", "black") == pytest.approx(21)
     assert looks.contrast("#777777", "white") == pytest.approx(4.48, abs=0.005)
+    assert looks.contrast("#FF0000", "white") == pytest.approx(4.00, abs=0.005)
+    assert looks.contrast("white", "#0000FF") == pytest.approx(8.59, abs=0.005)
 
 
 @pytest.mark.parametrize("shade", np.linspace(0, 1, 41))
