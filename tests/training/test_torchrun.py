@@ -30,7 +30,10 @@ def features(task: str) -> FeatureSet:
     split = np.array(["train"] * 29 + ["valid"] * 7)
     numbers = audio.mean(1)[:, :2] if task == "regression" else labels
     names = None if task == "regression" else ("a", "b", "c")
-    return FeatureSet({"audio": audio, "vision": vision}, {"audio": mask}, numbers, names, split)
+    inputs = {"audio": audio, "vision": vision}
+    if task == "three streams":
+        inputs["text"] = torch.randn(36, 4, 2, generator=draw)
+    return FeatureSet(inputs, {"audio": mask}, numbers, names, split)
 
 
 def command(out: Path, data: Path, system: str, processes: int, *more: str) -> None:
@@ -54,7 +57,11 @@ def command(out: Path, data: Path, system: str, processes: int, *more: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "system", "more"),
-    [("classification", "concat", ("--accumulate", "2")), ("regression", "late", ())],
+    [
+        ("classification", "concat", ("--accumulate", "2")),
+        ("regression", "late", ()),
+        ("three streams", "ca_mmaaet", ("--accumulate", "2")),
+    ],
 )
 def test_two_processes_train_to_the_loss_of_one(tmp_path, task, system, more):
     features(task).save(tmp_path / "features.npz")
