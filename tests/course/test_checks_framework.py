@@ -180,15 +180,19 @@ def test_a_subclass_of_a_reference_class_is_no_answer() -> None:
     ("source", "named"),
     [
         (
-            "import sys\ndef weights(x):\n"
-            "    look = sys.getprofile()\n    sys.setprofile(None)\n"
-            "    found = torch.softmax(x, -1)\n    sys.setprofile(look)\n    return found",
+            (
+                "import sys\ndef weights(x):\n"
+                "    look = sys.getprofile()\n    sys.setprofile(None)\n"
+                "    found = torch.softmax(x, -1)\n    sys.setprofile(look)\n    return found"
+            ),
             "sys.setprofile",
         ),
         (
-            "from concurrent.futures import ThreadPoolExecutor\ndef weights(x):\n"
-            "    with ThreadPoolExecutor() as pool:\n"
-            "        return pool.submit(torch.softmax, x, -1).result()",
+            (
+                "from concurrent.futures import ThreadPoolExecutor\ndef weights(x):\n"
+                "    with ThreadPoolExecutor() as pool:\n"
+                "        return pool.submit(torch.softmax, x, -1).result()"
+            ),
             "another thread",
         ),
     ],
