@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmlib.grading.assembling import Assembled, assemble
-from mmlib.grading.course import Lesson, recognise
+from mmlib.grading.course import Lesson, digest_of, recognise
 from mmlib.grading.notebooks import Unreadable, parse, read_bytes
 
 SKIPPED = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
@@ -45,7 +44,7 @@ class Submission:
     @property
     def digest(self) -> str:
         """A fingerprint of the file, by which one finds it again; empty where it was not read."""
-        return hashlib.sha256(self.data).hexdigest()[:12] if self.data else ""
+        return digest_of(self.data) if self.data else ""
 
 
 def collect(root: Path, lessons: dict[str, Lesson], only: str | None = None) -> list[Submission]:
@@ -146,7 +145,8 @@ def _note_twins(found: list[Submission]) -> None:
     """Note files that are the same byte for byte, and students with two notebooks of a lesson."""
     same: dict[str, list[Submission]] = defaultdict(list)
     for each in found:
-        if each.assembled is not None:
+        # What was handed in as it was handed out is nobody's copy.
+        if each.lesson and each.assembled and each.digest != each.lesson.digest:
             same[each.digest].append(each)
     for twins in same.values():
         for each in twins:

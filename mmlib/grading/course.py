@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ class Lesson:
     stem: str
     cells: tuple[Cell, ...]
     exercises: tuple[Exercise, ...]
+    digest: str
 
 
 def load(folder: Path | None) -> dict[str, Lesson]:
@@ -63,7 +65,8 @@ def load(folder: Path | None) -> dict[str, Lesson]:
 
 def _lesson(path: Path) -> Lesson:
     try:
-        cells = parse(read_bytes(path)).cells
+        data = read_bytes(path)
+        cells = parse(data).cells
     except Unreadable as error:
         raise ValueError(f"{path} should be a shipped exercise notebook, but is {error}") from None
     exercises = []
@@ -77,7 +80,7 @@ def _lesson(path: Path) -> Lesson:
             number, answer = _read_check(cell.source, path)
             exercises.append(Exercise(number, answer, tuple(code), place))
             code = []
-    return Lesson(path.stem[:2], path.stem, cells, tuple(exercises))
+    return Lesson(path.stem[:2], path.stem, cells, tuple(exercises), digest_of(data))
 
 
 def _read_check(source: str, path: Path) -> tuple[str, str]:
@@ -138,6 +141,11 @@ def defines(source: str, name: str) -> bool:
             rf"(?m)^(?:(?:async\s+)?def|class)\s+{word}\b|^{word}\s*(?::[^=\n]*)?=(?!=)", source
         )
     )
+
+
+def digest_of(data: bytes) -> str:
+    """A fingerprint of a file, by which one finds it again."""
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def all_checks(lessons: Sequence[Lesson]) -> list[str]:

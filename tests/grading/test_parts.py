@@ -3,16 +3,19 @@
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from handins import FILES, ROOT, put
 from torch import nn
 
 from mmlib.checks import CheckFailed, check, exercise, expect
 from mmlib.grading import decoy, slicing
-from mmlib.grading.collecting import student_of
+from mmlib.grading.collecting import collect, student_of
+from mmlib.grading.course import load
 from mmlib.grading.marks import as_csv
 from mmlib.grading.notebooks import Unreadable, parse
 from mmlib.grading.watch import Watch
@@ -232,6 +235,20 @@ def test_the_watch_minds_neither_new_names_nor_settings() -> None:
 )
 def test_whose_a_submission_is(name: str, student: str) -> None:
     assert student_of(name) == student
+
+
+def test_copies_are_noted_but_not_those_of_the_shipped_notebook(tmp_path: Path) -> None:
+    for name, data in (("a", b""), ("b", b""), ("c", b" "), ("d", b" ")):
+        put(tmp_path, f"{name}.ipynb", (ROOT / "exercises" / FILES["00"]).read_bytes() + data)
+    notes = {each.student: each.notes for each in collect(tmp_path, load(None))}
+    assert notes["a"] == notes["b"] == []
+    assert notes["c"] == ["the same file as d.ipynb"]
+
+
+def test_names_that_look_alike_keep_a_row_each(tmp_path: Path) -> None:
+    for name in ("a\x01", "a\x02"):
+        put(tmp_path, f"{name}.ipynb", b"")
+    assert [each.name for each in collect(tmp_path, load(None))] == ["a?.ipynb", "a?.ipynb (2)"]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "'"])
