@@ -507,7 +507,7 @@ solvers = {"late": Late, "late, trained together": LateTogether}
 solvers |= {name: FUSIONS[name] for name in ("early", "concat", "gated", "tensor")}
 scores = {
     name: accuracies(
-        decisions([train(kind, learn_two, seed, epochs=16) for seed in SEEDS], test_two),
+        decisions([train(kind, learn_two, seed, epochs=24) for seed in SEEDS], test_two),
         test_two.labels,
     )
     for name, kind in solvers.items()
@@ -738,7 +738,7 @@ nothing = gains["concat, seed 1 − concat, seed 0"]
 assert nothing.low < 0.02 and nothing.high > -0.02
 
 # %% [markdown]
-# The fourth row is the ruler. It compares **a model with itself**, two seeds apart: no idea, no architecture, nothing but the dice. Anything no larger than that row, you may have found by dice. Hold the second and third row against it, and say aloud whether you would publish "late fusion beats concatenation".
+# The fourth row is the ruler. It compares **a model with itself**, two seeds apart: no idea, no architecture, nothing but the dice. Anything no larger than that row, you may have found by dice. Hold the second and the third against it (a single seed and three of them need not agree), and say aloud whether you would publish "late fusion beats concatenation".
 #
 # ## The best of twelve
 #
@@ -813,11 +813,11 @@ ladder = {"windows shuffled": trained_on(lambda seed: at_random(cut.ids, seed))}
 print("test accuracy:", *(f"{value:.3f}" for value in ladder["windows shuffled"]))
 
 # %% [markdown]
-# About nine in ten, with a plain concatenation! Would you have written the abstract already? The leak alarm of lesson 00 rings:
+# More than nine in ten, with a plain concatenation! Would you have written the abstract already? The leak alarm of lesson 00 rings:
 
 # %% tags=["claim"]
 most = theatre.ceilings("masks")["text+audio+vision"]
-assert min(ladder["windows shuffled"]) > most + 0.02  # nobody can be this good
+assert min(ladder["windows shuffled"]) > max(most + 0.02, 0.9)  # nobody can be this good
 
 # %%
 print(f"no model, however clever, gets above {most:.3f} with new clips")
