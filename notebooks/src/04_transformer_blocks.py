@@ -216,8 +216,9 @@ assert arrived[True, "pre"][0] > 0.05 and arrived[True, "post"][0] < 0.01
 # Read it row by row.
 #
 # - **No residual: all steps become one.** Attention averages, and an average of averages is soon the same everywhere, to the last digit of
-#   float32. What the letters were is gone. This is *rank collapse*, and no norm repairs it.
-# - **Residual without norm: an explosion.** Each block adds to the last; nobody takes away.
+#   float32. What the letters were is gone. This is *rank collapse*, and no norm repairs it. Without a norm next to no gradient finds its
+#   way back, either (last column): the first block would never learn.
+# - **Residual without norm: an explosion.** Each block adds to the last; nobody takes away. The gradient explodes with it.
 # - **Residual and norm: both in bounds.** Post-norm holds the size at exactly 1, but even here the steps draw together. Pre-norm normalises
 #   what goes *into* each part and leaves the sum alone; it lets the size grow slowly, and its steps stay apart longest.
 #
