@@ -909,8 +909,8 @@ for name in ("text", "vision", "text+audio+vision"):
 #
 # | paper | says | in your code |
 # |---|---|---|
-# | Tensor fusion network, Eq. 2 | $\mathbf{z} = [\mathbf{z}_l; 1] \otimes [\mathbf{z}_v; 1] \otimes [\mathbf{z}_a; 1]$ | `F.pad(few, (0, 1), value=1.0)` and `einsum("bi,bj->bij")`, once a stream |
-# | Gated multimodal unit, Section 3.1 | $h = z * h_v + (1 - z) * h_t$ with $z = \sigma(W_z [x_v, x_t])$ | `softmax(dim=1)` over the streams; for two streams that is the sigmoid of their scores' difference |
+# | Tensor fusion network | $\mathbf{z} = [\mathbf{z}_l; 1] \otimes [\mathbf{z}_v; 1] \otimes [\mathbf{z}_a; 1]$ | `F.pad(few, (0, 1), value=1.0)` and `einsum("bi,bj->bij")`, once a stream |
+# | Gated multimodal unit | $h = z * h_v + (1 - z) * h_t$ with $z = \sigma(W_z [x_v, x_t])$ | `softmax(dim=1)` over the streams; for two streams that is the sigmoid of their scores' difference |
 # | AVT-CA, Algorithm 10 | concatenates what its attention has made of audio and video; its text adds them (ledger A-21) | `Concat.meet` |
 #
 # And what do the four papers of this course do about judging? CA-MMAAET compares its variants by a single run each, without a test, though its text speaks of significance (C-22). AVT-CA splits 80 to 20 and mentions no test set; its released list splits by actor (A-28), and pairs each sound file with two video files, so that it
@@ -982,13 +982,13 @@ else:
 #
 # ## Where to go next
 #
-# Lesson 06 lets two networks play against each other: the adversarial autoencoder in the heart of CA-MMAAET. Its ablation, in lesson 07, you will judge with what you have built here.
+# [Lesson 06](06_adversarial_autoencoder.ipynb) lets two networks play against each other: the adversarial autoencoder in the heart of CA-MMAAET. Its ablation, in lesson 07, you will judge with what you have built here.
 #
 # ## References
 #
-# - Zadeh et al., *Tensor fusion network for multimodal sentiment analysis* (2017), arXiv:1707.07250: Eq. 1 and 2.
-# - Arevalo et al., *Gated multimodal units for information fusion* (2017), arXiv:1702.01992: Section 3.1.
-# - Efron and Tibshirani, *An introduction to the bootstrap* (1993): Chapter 13, the percentile interval.
+# - Zadeh et al., *Tensor fusion network for multimodal sentiment analysis* (2017), arXiv:1707.07250.
+# - Arevalo et al., *Gated multimodal units for information fusion* (2017), arXiv:1702.01992.
+# - Efron and Tibshirani, *An introduction to the bootstrap* (1993): the percentile interval.
 # - Livingstone and Russo, *The Ryerson audio-visual database of emotional speech and song (RAVDESS)* (2018).
 # - AVT-CA: Algorithm 10; ledger A-21, A-28, A-29. CA-MMAAET: ledger C-22. You build both, in lessons 09 and 07.
 # - The theatre is this course's own, and synthetic: `mmlib.data.theatre`, presets `masks`, `missing`, `irony_square`, `habit`.
