@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 
-Values = Tensor | np.ndarray | Sequence
+from mmlib.metrics.reading import Values, as_numbers
+
 # Without `num_classes` a label this large is more likely a wrong column than a class.
 _MOST_CLASSES = 4096
 
@@ -84,11 +82,11 @@ def top_k_accuracy(logits: Values, target: Values, k: int = 2) -> float:
     Raises:
         ValueError: as `confusion_matrix`, or a `k` outside 1 to C.
     """
-    scores = torch.as_tensor(logits).detach().cpu()
+    scores = as_numbers(logits, "logits")
     if scores.ndim != 2:
         raise ValueError(f"the logits have shape {tuple(scores.shape)}, expected (N, C).")
     _, true, count = as_classes(scores, target, scores.shape[1])
-    if not 1 <= k <= count:
+    if k not in range(1, count + 1):
         raise ValueError(f"k is {k}, expected 1 to {count}, the number of classes.")
     own = scores.gather(1, true[:, None])
     earlier = torch.arange(count) < true[:, None]
@@ -129,8 +127,7 @@ def as_classes(
     Shape:
         returns: `(N,)` int64 predicted and true classes on the CPU, and C.
     """
-    predicted = torch.as_tensor(prediction).detach().cpu()
-    true = torch.as_tensor(target).detach().cpu()
+    predicted, true = as_numbers(prediction, "prediction"), as_numbers(target, "target")
     if true.ndim != 1 or predicted.ndim not in (1, 2) or len(predicted) != len(true):
         raise ValueError(
             f"prediction has shape {tuple(predicted.shape)} and target {tuple(true.shape)}, "
@@ -183,7 +180,7 @@ def _whole(values: Tensor, name: str) -> Tensor:
         raise ValueError(f"the {name} is {values.dtype}, expected whole numbers.")
     if values.is_floating_point():
         message = f"the {name} of sample {{}} is {{}}, no class; expected whole numbers, or logits."
-        _refuse(values != values.round(), message, values)
+        _refuse((values != values.round()) | values.isinf(), message, values)
     return values.long()
 
 

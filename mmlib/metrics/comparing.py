@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.metrics.classes import Values, as_classes
+from mmlib.metrics.classes import as_classes
+from mmlib.metrics.reading import Values
 from mmlib.metrics.resampling import (
     Groups,
     Metric,

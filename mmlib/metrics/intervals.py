@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.metrics.classes import Values
+from mmlib.metrics.reading import Values
 from mmlib.metrics.resampling import (
     Groups,
     Metric,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-Values = Tensor | np.ndarray | Sequence
+from mmlib.metrics.reading import Values, as_numbers
 
 
 def concordance(prediction: Values, target: Values, mask: Values | None = None) -> float:
@@ -75,7 +73,7 @@ def regression_report(
     Raises:
         ValueError: as `concordance`, or fewer than two axes.
     """
-    x, y = torch.as_tensor(prediction), torch.as_tensor(target)
+    x, y = as_numbers(prediction, "prediction"), as_numbers(target, "target")
     if y.ndim < 2:
         raise ValueError(
             f"target has shape {tuple(y.shape)}, expected (N, K) or (N, T, K); for a single target "
@@ -100,13 +98,13 @@ def checked(
     prediction: Values, target: Values, mask: Values | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read numbers as float64 on the CPU, with a mask of their shape; what is kept is finite."""
-    x = torch.as_tensor(prediction).detach().cpu().double()
-    y = torch.as_tensor(target).detach().cpu().double()
+    x, y = as_numbers(prediction, "prediction"), as_numbers(target, "target")
+    x, y = x.double(), y.double()
     if x.shape != y.shape:
         raise ValueError(f"prediction has shape {tuple(x.shape)} but target {tuple(y.shape)}.")
     keep = torch.ones(x.shape, dtype=torch.bool)
     if mask is not None:
-        keep = torch.as_tensor(mask).cpu()
+        keep = as_numbers(mask, "mask")
         if keep.dtype != torch.bool or keep.shape != x.shape[: keep.ndim]:
             raise ValueError(
                 f"the mask is {keep.dtype} of shape {tuple(keep.shape)}, expected bool of the "

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.metrics.classes import Values
+from mmlib.metrics.reading import Values
 
 Metric = str | Callable[..., float]
 Groups = np.ndarray | Sequence | Tensor
@@ -34,7 +34,8 @@ class Units:
             self.of = np.arange(samples)
             self.count = samples
             if samples < 2:
-                raise ValueError("there is 1 sample; an interval needs at least two.")
+                count = "is 1 sample" if samples else "are no samples"
+                raise ValueError(f"there {count}; an interval needs at least two.")
             return
         column = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
         if column.shape != (samples,):
@@ -115,7 +116,9 @@ def finite(value: float) -> float:
 
 def check_settings(resamples: int, level: float) -> None:
     """Refuse a number of resamples or a level that means nothing."""
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}, expected at least 1 (2000 is usual).")
+    if not isinstance(resamples, int | np.integer) or resamples < 1:
+        raise ValueError(
+            f"resamples is {resamples}, expected a whole number from 1 on (2000 is usual)."
+        )
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, expected a share between 0 and 1, such as 0.95.")

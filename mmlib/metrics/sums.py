@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.metrics.classes import Values, as_classes, report_from_counts
+from mmlib.metrics.classes import as_classes, report_from_counts
 from mmlib.metrics.numbers import checked
+from mmlib.metrics.reading import Values
 
 CLASS_METRICS = tuple(report_from_counts(*torch.ones(3, 2, dtype=torch.float64)))
 NUMBER_METRICS = ("ccc", "pearson", "rmse", "mean_ccc", "mean_pearson", "mean_rmse")
