@@ -1,0 +1,1 @@
+"""Backbones: networks that turn sound, pictures and words into features (`schools`, `pretrained`)."""
