@@ -125,6 +125,7 @@ def _who_gets_a_gradient(answer: Any, fresh: expect.Fresh) -> None:
     prior = fresh.normal(7, 3)
     tried = "latents (7, 3) that carry a gradient"
     judged, fooled = expect.pair(answer(judge, latent, prior), "two losses", tried=tried)
+    judged, fooled = (torch.as_tensor(loss).reshape(1) for loss in (judged, fooled))
     expect.no_gradient_reaches(
         judged, latent, name="the latents from the discriminator's loss", tried=tried, hint=1
     )
@@ -134,7 +135,7 @@ def _who_gets_a_gradient(answer: Any, fresh: expect.Fresh) -> None:
     expect.gradient_reaches(
         fooled, latent, name="the latents from the encoder's loss", tried=tried, hint=2
     )
-    (came,) = torch.autograd.grad(fooled, latent)
+    (came,) = torch.autograd.grad(fooled.sum(), latent)
     (right,) = torch.autograd.grad(game_losses(judge, latent, prior)[1], latent)
     name = "the latents' gradient of the encoder's loss"
     expect.close(came, right, name=name, tried=tried, hint=2, atol=1e-6)
