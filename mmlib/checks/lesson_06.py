@@ -186,7 +186,7 @@ def check_play_round(answer: Any) -> None:
                     parameter.grad = torch.full_like(parameter, 0.1)  # left over from other work
             tried = f"round {turn + 1} with {name}, eleven clips, an old gradient still in place"
             came = expect.pair(answer(*mine, *made[0], clips, prior), "two losses", tried=tried)
-            right = play_round(*theirs, *made[1], clips, prior)
+            right = play_round(*theirs, made[1][0], made[1][1], clips, prior)
             parts = zip(("discriminator", "encoder"), mine[::-1], theirs[::-1], (2, 3), strict=True)
             for what, part, other, hint in parts:
                 told = f"{tried}; compared with a round in the right order"
@@ -317,4 +317,4 @@ def _descend(loss: Tensor, parameters: list[nn.Parameter], rate: float) -> None:
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= rate * gradient
+            parameter.sub_(rate * gradient)

@@ -139,13 +139,20 @@ def floor_curves(
         ax: the panel to draw on; a new figure without it.
     """
     ax = panel(ax, 7.0, 3.0)
-    for order, (name, (losses, floor)) in enumerate(curves.items()):
+    for order, (name, (losses, _)) in enumerate(curves.items()):
         kind = OTHERS[(order + 1) % len(OTHERS)]
         values = as_array(losses)
-        ax.plot(values, color=kind.color, ls="-", lw=2, label=name)
-        ax.axhline(floor, color=kind.color, ls=":", lw=2)
-        ax.text(
-            len(values) * 1.01, floor, f"floor {floor:.3f}", va="center", color="black", size=9.5
+        ax.plot(values, color=kind.color, ls=kind.linestyle, lw=2, label=name)
+    for floor in dict.fromkeys(floor for _, floor in curves.values()):
+        ax.axhline(floor, color="black", ls="-", lw=0.8)
+        ax.annotate(
+            f"floor {floor:.3f}",
+            (1.0, floor),
+            xytext=(4, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            size=9.5,
         )
     ax.set(xlabel="step", ylabel="mean squared error", title=title, ylim=(0, None))
     ax.set_xlim(0, None)

@@ -66,11 +66,14 @@ def test_a_latent_of_another_width_is_refused():
         latent_scatter(torch.zeros(5, 3), torch.zeros(5), NAMES)
 
 
-def test_a_floor_stands_where_it_is_said_to():
-    ax = floor_curves({"one": ([3.0, 2.0, 1.5], 1.25), "other": ([2.0, 1.0, 0.5], 0.4)})
-    assert [line.get_ydata()[0] for line in ax.lines[1::2]] == [1.25, 0.4]
-    assert list(ax.lines[0].get_ydata()) == [3.0, 2.0, 1.5]
+def test_a_floor_stands_where_it_is_said_to_and_once_for_two_losses_that_share_it():
+    losses = {"one": [3.0, 2.0, 1.5], "two": [2.5, 2.0, 1.3], "other": [2.0, 1.0, 0.5]}
+    floors = {"one": 1.25, "two": 1.25, "other": 0.4}
+    ax = floor_curves({name: (losses[name], floors[name]) for name in losses})
+    assert [list(line.get_ydata()) for line in ax.lines[:3]] == list(losses.values())
+    assert [line.get_ydata()[0] for line in ax.lines[3:]] == [1.25, 0.4]
     assert [text.get_text() for text in ax.texts] == ["floor 1.250", "floor 0.400"]
+    assert len({line.get_linestyle() for line in ax.lines[:3]}) == 3
 
 
 def test_in_each_step_the_picture_says_in_words_who_moves_and_who_holds_still():
