@@ -23,6 +23,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Declare `--seed` and `--device`."""
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare `--device`."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
 
 

@@ -1,0 +1,232 @@
+"""From a folder of clips to a feature set: each stream by its encoder, resumable, losing no other clip."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmlib.backbones.feature_cache import FeatureCache, Kept
+from mmlib.backbones.loading import PretrainedError
+from mmlib.backbones.pretrained import AudioEncoder, Encoder, Prepared
+from mmlib.data.batch import MODALITIES
+from mmlib.data.clip_table import Clip, class_numbers
+from mmlib.data.extras import load_extra
+from mmlib.data.feature_set import FeatureSet
+from mmlib.data.media import MediaError, read_frames, read_sound
+
+#: Steps of each stream in CA-MMAAET, section III.
+LENGTHS = {"text": 36, "audio": 128, "vision": 10}
+
+Outcome = Prepared | MediaError | PretrainedError
+
+
+class Failure(NamedTuple):
+    """A stream of a clip that could not be had, and why."""
+
+    clip: str
+    stream: str
+    reason: str
+
+
+class Extraction(NamedTuple):
+    """What came out.
+
+    Attributes:
+        features: the clips of which at least one stream could be had; another is masked as absent.
+        failures: every stream of every clip that could not be had.
+        left_out: the clips of which no stream could be had.
+        computed: stream -> how many clips were computed now, not taken from the cache.
+        longer: stream -> how many clips have more steps than fit, and were cut.
+    """
+
+    features: FeatureSet
+    failures: list[Failure]
+    left_out: list[str]
+    computed: dict[str, int]
+    longer: dict[str, int]
+
+
+class _Stream(NamedTuple):
+    features: Tensor
+    mask: Tensor
+    reasons: dict[int, str]
+    computed: int
+    longer: int
+
+
+def extract(
+    clips: Sequence[Clip],
+    encoders: Mapping[str, Callable[[], Encoder]],
+    *,
+    class_names: Sequence[str],
+    cache: str | Path,
+    lengths: Mapping[str, int] = LENGTHS,
+    batch_size: int = 16,
+    name: str = "features",
+    progress: bool = True,
+) -> Extraction:
+    """Encode each stream of each clip, and make one feature set of them.
+
+    The encoders are loaded one after the other. Recordings are decoded by a few threads while the
+    device is busy with the batch before. Batches are made of the table's rows in their order, so
+    that an extraction which was killed between two batches goes on with the same numbers.
+
+    Args:
+        clips: as `read_clip_table` gives them.
+        encoders: stream -> what loads its encoder, made to give at most `lengths[stream]` steps.
+        class_names: what the labels 0, 1, 2, ... mean, in this order.
+        cache: a folder for the features of each clip and stream.
+        lengths: stream -> steps T of the feature set; for vision also the frames that are looked at.
+        batch_size: clips at a time.
+        name: of the feature set.
+        progress: show a bar for each stream.
+
+    Shape:
+        streams (N, T, D) float32 with masks (N, T), False where a clip has no such step
+
+    Choices:
+        C-02: the order of the classes is given, never guessed. C-19: masks tell what is padding.
+
+    Raises:
+        PretrainedError: a stream could be had of no clip.
+        FeatureError: the labels and the class names do not fit together.
+    """
+    labels = torch.tensor(class_numbers(clips, class_names))
+    if batch_size < 1:
+        raise PretrainedError(f"the batch size is {batch_size}, expected at least 1.")
+    made = {}
+    for stream in (known for known in MODALITIES if known in encoders):
+        if stream != "text":  # a missing package is not the clips' fault
+            load_extra("av", extra="media", purpose=f"the {stream} of recordings")
+        encoder, length = encoders[stream](), lengths[stream]
+        kept = FeatureCache(Path(cache) / stream, encoder.identity, length)
+        made[stream] = _extract_stream(clips, encoder, length, kept, batch_size, progress)
+        del encoder  # the next one may need its memory
+    present = torch.stack([one.mask.any(1) for one in made.values()]).any(0)
+    rows = present.nonzero().flatten()
+    some = [clips[row] for row in rows.tolist()]
+    features = FeatureSet(
+        inputs={stream: one.features[rows] for stream, one in made.items()},
+        masks={stream: one.mask[rows] for stream, one in made.items()},
+        labels=labels[rows],
+        class_names=tuple(class_names),
+        split=np.array([clip.split for clip in some]),
+        group=np.array([clip.group for clip in some]),
+        ids=np.array([clip.name for clip in some]),
+        name=name,
+    )
+    return Extraction(
+        features,
+        [
+            Failure(clips[row].name, stream, reason)
+            for stream, one in made.items()
+            for row, reason in one.reasons.items()
+        ],
+        [clips[row].name for row in (~present).nonzero().flatten().tolist()],
+        {stream: one.computed for stream, one in made.items()},
+        {stream: one.longer for stream, one in made.items()},
+    )
+
+
+def _extract_stream(
+    clips: Sequence[Clip],
+    encoder: Encoder,
+    length: int,
+    cache: FeatureCache,
+    batch_size: int,
+    progress: bool,
+) -> _Stream:
+    """Encode one stream of all clips, as far as it has not been done before."""
+    from tqdm.auto import tqdm
+
+    found = {row: cache.load(clip, encoder.stream) for row, clip in enumerate(clips)}
+    kept = {row: one for row, one in found.items() if one is not None}
+    reasons: dict[int, str] = {}
+    batches = [
+        [row for row in range(start, min(start + batch_size, len(clips))) if row not in kept]
+        for start in range(0, len(clips), batch_size)
+    ]
+    before = len(kept)
+    with tqdm(
+        total=len(clips), initial=before, desc=encoder.stream, unit="clip", disable=not progress
+    ) as bar:
+        for rows, outcomes in _ahead(clips, encoder, length, [some for some in batches if some]):
+            good = {}
+            for row, outcome in zip(rows, outcomes, strict=True):
+                if isinstance(outcome, Prepared):
+                    good[row] = outcome
+                else:
+                    reasons[row] = str(outcome)
+            parts = encoder.run(list(good.values())) if good else []
+            for (row, prepared), part in zip(good.items(), parts, strict=True):
+                kept[row] = Kept(part[:length].float().cpu(), prepared.steps)
+                cache.store(clips[row], encoder.stream, kept[row])
+            bar.update(len(rows))
+    if not kept:
+        raise PretrainedError(
+            f"of {len(clips)} clips none has a usable {encoder.stream}; leave this stream out, or "
+            f"mend them, first '{clips[0].name}': {reasons[0]}"
+        )
+    return _stacked(kept, len(clips), length, reasons, len(kept) - before)
+
+
+def _stacked(
+    kept: dict[int, Kept], count: int, length: int, reasons: dict[int, str], computed: int
+) -> _Stream:
+    """Put clips side by side, each padded to the common length."""
+    width = next(iter(kept.values())).features.shape[1]
+    longer = sum(one.steps > length for one in kept.values())
+    features, mask = torch.zeros(count, length, width), torch.zeros(count, length, dtype=torch.bool)
+    for row in list(kept):
+        part = kept.pop(row).features
+        features[row, : len(part)], mask[row, : len(part)] = part, True
+    return _Stream(features, mask, reasons, computed, longer)
+
+
+def _ahead(
+    clips: Sequence[Clip], encoder: Encoder, length: int, batches: list[list[int]]
+) -> Iterator[tuple[list[int], list[Outcome]]]:
+    """Read and prepare a batch while the one before it is encoded."""
+
+    def prepare(row: int) -> Outcome:
+        try:
+            return encoder.prepare(_read(clips[row], encoder, length))
+        except (MediaError, PretrainedError) as error:  # one bad clip must not lose the others
+            return error
+
+    # Decoding leaves Python's lock alone; tokenizers do not like several threads.
+    workers = 1 if encoder.stream == "text" else min(4, os.cpu_count() or 1)
+    waiting: deque[tuple[list[int], list[Future[Outcome]]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for rows in batches:
+            waiting.append((rows, [pool.submit(prepare, row) for row in rows]))
+            if len(waiting) > 1:
+                yield _done(*waiting.popleft())
+        while waiting:
+            yield _done(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _done(rows: list[int], futures: list[Future[Outcome]]) -> tuple[list[int], list[Outcome]]:
+    return rows, [future.result() for future in futures]
+
+
+def _read(clip: Clip, encoder: Encoder, frames: int) -> Any:
+    """Get from a clip what an encoder takes."""
+    if encoder.stream == "text":
+        return clip.text or ""
+    if clip.path is None:
+        raise MediaError("there is no folder of clips.")
+    if isinstance(encoder, AudioEncoder):
+        return read_sound(clip.path, sample_rate=encoder.sample_rate)
+    return read_frames(clip.path, frames)
