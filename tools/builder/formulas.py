@@ -4,9 +4,12 @@ import re
 
 from latex2mathml.converter import convert
 
-# Code comes first: a dollar inside backticks is no formula.
+# Code comes first: a dollar inside backticks is no formula. A formula may run on in the next line of its
+# paragraph; it touches both its dollars, which the prices in "from $5 to $6" do not.
 PIECES = re.compile(
-    r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL
+    r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$"
+    r"|\$(?!\s)(?P<inline>(?:[^$\n]|\n(?!\s*\n))+)(?<!\s)\$(?!\d)",
+    re.DOTALL,
 )
 
 
@@ -20,4 +23,4 @@ def _replaced(piece: re.Match[str]) -> str:
         return piece["code"]
     if piece["block"]:
         return str(convert(piece["block"].strip(), display="block"))
-    return str(convert(piece["inline"]))
+    return str(convert(" ".join(piece["inline"].split())))
