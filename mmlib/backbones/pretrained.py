@@ -142,7 +142,7 @@ class TextEncoder(Encoder):
         cut = self._tokenizer(item, truncation=True, max_length=self._most)["input_ids"]
         return Prepared(torch.tensor(cut), len(whole))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self, prepared: Sequence[Prepared]) -> list[Tensor]:
         """Encode texts together; the attention mask keeps padding out of every state."""
         device = self._model.device
@@ -248,7 +248,7 @@ class AudioEncoder(Encoder):
             values = values[: self.num_samples(self._steps)]
         return Prepared(values, steps)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self, prepared: Sequence[Prepared]) -> list[Tensor]:
         """Encode waveforms: together where padding changes nothing, else one by one."""
         waves = [one.values for one in prepared]
@@ -309,7 +309,7 @@ class VisionEncoder(Encoder):
         )
         return Prepared(made["pixel_values"], len(item))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self, prepared: Sequence[Prepared]) -> list[Tensor]:
         """Encode the frames of several clips as one batch of images."""
         pixels = torch.cat([one.values for one in prepared]).to(self._model.device)

@@ -73,6 +73,15 @@ def test_a_batch_of_many_equals_one_by_one(saved, kind, device):
         assert not bool(features[row, steps:].any())
 
 
+@pytest.mark.parametrize("kind", ["bert", "layer", "group", "clip"])
+def test_features_can_be_trained_on(saved, kind):
+    make, items = ITEMS[kind]
+    features = make(saved[kind]).encode(items).features
+    probe = torch.nn.Linear(features.shape[-1], 3)
+    probe(features).sum().backward()
+    assert probe.weight.grad is not None and not features.requires_grad
+
+
 def test_texts_give_the_last_hidden_state_of_each_token(saved):
     from transformers import BertModel
 
