@@ -65,7 +65,8 @@ class Explorer(ipywidgets.VBox):
         for control in self.controls.values():
             control.observe(self._changed, names="value")
         row = ipywidgets.HBox(
-            list(self.controls.values()), layout=ipywidgets.Layout(flex_flow="row wrap")
+            list(self.controls.values()),
+            layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="0 2em"),
         )
         super().__init__([row, self.output])
         self.refresh()
@@ -117,7 +118,7 @@ def explore(draw: Draw, **controls: Any) -> Explorer:
     Args:
         draw: called with one value for each control; returns a figure and its alt text, or a `Scene`.
         controls: name -> a widget, or ipywidgets' short forms: `(low, high, step)` for a slider, a
-            list for a choice, True or False for a box to tick.
+            list for a choice of one, True or False for a box to tick.
 
     Raises:
         ValueError: if a control is neither a widget nor a short form.
@@ -125,7 +126,9 @@ def explore(draw: Draw, **controls: Any) -> Explorer:
     made = {}
     for name, control in controls.items():
         if isinstance(control, list):
-            control = ipywidgets.Dropdown(options=control)
+            # Not a drop-down list: the notebook takes its arrow keys and letters for commands.
+            control = ipywidgets.ToggleButtons(options=control)
+            control.style.button_width = "auto"
         elif not isinstance(control, ipywidgets.Widget):
             control = ipywidgets.interactive.widget_from_abbrev(control)
         if control is None:
@@ -135,7 +138,11 @@ def explore(draw: Draw, **controls: Any) -> Explorer:
             )
         if not control.description:
             control.description = name.replace("_", " ")
+        control.tooltip = control.tooltip or control.description  # else a pointer reads "null"
         control.style.description_width = "initial"
+        if isinstance(control, ipywidgets.Checkbox):
+            control.indent = False
+            control.layout.width = "max-content"  # else as wide as a slider
         made[name] = control
     return Explorer(draw, made)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import ipywidgets
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -67,6 +68,21 @@ def test_a_drawing_function_that_fails_says_so_in_place_of_the_picture() -> None
 def test_a_control_that_is_neither_widget_nor_short_form_is_refused() -> None:
     with pytest.raises(ValueError, match="the control 'lag' is None"):
         widgets.explore(draw, lag=None)
+
+
+def test_no_control_is_a_drop_down_list_whose_keys_the_notebook_would_take() -> None:
+    chosen = widgets.explore(draw, head=["one", "two"]).controls["head"]
+    assert not isinstance(chosen, ipywidgets.Dropdown)
+    assert chosen.value == "one" and tuple(chosen.options) == ("one", "two")
+
+
+def test_every_control_says_its_name_when_pointed_at() -> None:
+    own = ipywidgets.IntSlider(max=3, tooltip="in frames")
+    controls = widgets.explore(
+        lambda own, far_lag, sharp: draw(), own=own, far_lag=(0, 2), sharp=True
+    ).controls
+    said = [control.tooltip for control in controls.values()]
+    assert said == ["in frames", "far lag", "sharp"]
 
 
 def test_a_stored_page_shows_the_picture_in_place_of_the_controls(
