@@ -310,13 +310,20 @@ def test_a_model_of_another_language_is_noticed(extract, tmp_path):
         ({"out": "features.csv"}, "expected a feature file such as features.npz"),
         ({"batch_size": 0}, "the batch size is 0"),
         ({"text_model": "nobody/nothing"}, "cannot be fetched from the Hugging Face hub"),
+        (
+            {"vision_model": "./nothing"},
+            "./nothing is not a folder, expected one with a CLIP model",
+        ),
         ({"frames": 0}, "--frames is 0, expected at least 1"),
         ({"audio_steps": 0}, "--audio-steps is 0, expected at least 1"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(extract, more, says):
+def test_what_cannot_be_done_is_one_sentence_before_anything_is_computed(
+    extract, counted, more, says
+):
     code, said = extract(**more)
     assert code == 2 and says in said and said.count("\n") == 1
+    assert counted == {"text": 0, "audio": 0, "vision": 0}
 
 
 def test_a_table_without_texts_asks_for_other_streams(extract, tmp_path):

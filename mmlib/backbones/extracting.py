@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from torch import Tensor
 from mmlib.backbones.feature_cache import FeatureCache, Kept
 from mmlib.backbones.loading import PretrainedError
 from mmlib.backbones.pretrained import AudioEncoder, Encoder, Prepared
-from mmlib.data.batch import MODALITIES
 from mmlib.data.clip_table import Clip, class_numbers
 from mmlib.data.extras import load_extra
 from mmlib.data.feature_set import FeatureSet
@@ -64,7 +63,7 @@ class _Stream(NamedTuple):
 
 def extract(
     clips: Sequence[Clip],
-    encoders: Mapping[str, Callable[[], Encoder]],
+    encoders: Sequence[Encoder],
     *,
     class_names: Sequence[str],
     cache: str | Path,
@@ -75,13 +74,12 @@ def extract(
 ) -> Extraction:
     """Encode each stream of each clip, and make one feature set of them.
 
-    The encoders are loaded one after the other. Recordings are decoded by a few threads while the
-    device is busy with the batch before. Batches are made of the table's rows in their order, so
+    Recordings are decoded by a few threads while the device is busy with the batch before. Batches are made of the table's rows in their order, so
     that an extraction which was killed between two batches goes on with the same numbers.
 
     Args:
         clips: as `read_clip_table` gives them.
-        encoders: stream -> what loads its encoder, made to give at most `lengths[stream]` steps.
+        encoders: one for each stream that is wanted.
         class_names: what the labels 0, 1, 2, ... mean, in this order.
         cache: a folder for the features of each clip and stream.
         lengths: stream -> steps T of the feature set; for vision also the frames that are looked at.
@@ -102,14 +100,13 @@ def extract(
     labels = torch.tensor(class_numbers(clips, class_names))
     if batch_size < 1:
         raise PretrainedError(f"the batch size is {batch_size}, expected at least 1.")
+    if any(encoder.stream != "text" for encoder in encoders):
+        load_extra("av", extra="media", purpose="reading recordings")  # its lack is no clip's fault
     made = {}
-    for stream in (known for known in MODALITIES if known in encoders):
-        if stream != "text":  # a missing package is not the clips' fault
-            load_extra("av", extra="media", purpose=f"the {stream} of recordings")
-        encoder, length = encoders[stream](), lengths[stream]
+    for encoder in encoders:
+        stream, length = encoder.stream, lengths[encoder.stream]
         kept = FeatureCache(Path(cache) / stream, encoder.identity, length)
         made[stream] = _extract_stream(clips, encoder, length, kept, batch_size, progress)
-        del encoder  # the next one may need its memory
     present = torch.stack([one.mask.any(1) for one in made.values()]).any(0)
     rows = present.nonzero().flatten()
     some = [clips[row] for row in rows.tolist()]

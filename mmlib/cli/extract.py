@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ def add(commands: Commands) -> None:
         "--class-names", help="the words of the column label, in the order of their numbers"
     )
     parser.add_argument("--streams", default="text,audio,vision")
-    parser.add_argument("--text-model", help="folder or hub name; BERT by the texts' script")
+    parser.add_argument("--text-model", help="folder or hub name; left out: BERT, Chinese or English by the texts")
     parser.add_argument("--audio-model", help="folder or hub name; XLSR-53")
     parser.add_argument("--vision-model", help="folder or hub name; CLIP ViT-B/32")
     parser.add_argument("--text-steps", type=int, default=36, help="tokens at most")
@@ -87,36 +86,11 @@ def run(options: argparse.Namespace) -> None:
     _report(made, table, lengths, out)
 
 
-def _encoders(
-    options: argparse.Namespace, streams: list[str], table: ClipTable
-) -> dict[str, Callable[[], Encoder]]:
-    """Say for each stream how its encoder is loaded."""
+def _encoders(options: argparse.Namespace, streams: list[str], table: ClipTable) -> list[Encoder]:
+    """Load the encoders, all before any is used: a misspelt model should not wait for an hour."""
     from mmlib.backbones import pretrained
 
-    device = find_device(options.device)
-
-    def text() -> Encoder:
-        texts = [clip.text or "" for clip in table.clips]
-        name = options.text_model or pretrained.language_model(texts)
-        encoder = pretrained.TextEncoder(name, steps=options.text_steps, device=device)
-        unknown = encoder.unknown(texts)
-        if unknown > MOST_UNKNOWN:
-            say(
-                f"mmlib extract: warning: {name} does not know {unknown:.0%} of the tokens; is it "
-                "a model of the texts' language? Choose one with --text-model."
-            )
-        return encoder
-
-    def audio() -> Encoder:
-        chosen = {"name": options.audio_model} if options.audio_model else {}
-        return pretrained.AudioEncoder(**chosen, steps=options.audio_steps, device=device)
-
-    def vision() -> Encoder:
-        chosen = {"name": options.vision_model} if options.vision_model else {}
-        return pretrained.VisionEncoder(**chosen, device=device)
-
-    known = {"text": text, "audio": audio, "vision": vision}
-    strange = [stream for stream in streams if stream not in known]
+    strange = [stream for stream in streams if stream not in ("text", "audio", "vision")]
     if strange:
         raise ValueError(
             f"--streams names '{strange[0]}', expected one or more of text,audio,vision."
@@ -126,7 +100,27 @@ def _encoders(
             f"{options.table} has no column 'text'; add the transcripts, or go without: --streams "
             f"{','.join(stream for stream in streams if stream != 'text') or 'audio,vision'}"
         )
-    return {stream: known[stream] for stream in known if stream in streams}
+    device = find_device(options.device)
+    encoders: list[Encoder] = []
+    if "text" in streams:
+        texts = [clip.text or "" for clip in table.clips]
+        name = options.text_model or pretrained.language_model(texts)
+        encoder = pretrained.TextEncoder(name, steps=options.text_steps, device=device)
+        unknown = encoder.unknown(texts)
+        if unknown > MOST_UNKNOWN:
+            say(
+                f"mmlib extract: warning: {name} does not know {unknown:.0%} of the tokens; is it "
+                "a model of the texts' language? Choose one with --text-model."
+            )
+        encoders.append(encoder)
+    if "audio" in streams:
+        chosen = {"name": options.audio_model} if options.audio_model else {}
+        steps = options.audio_steps
+        encoders.append(pretrained.AudioEncoder(**chosen, steps=steps, device=device))
+    if "vision" in streams:
+        chosen = {"name": options.vision_model} if options.vision_model else {}
+        encoders.append(pretrained.VisionEncoder(**chosen, device=device))
+    return encoders
 
 
 def _report(made: Extraction, table: ClipTable, lengths: dict[str, int], out: Path) -> None:
