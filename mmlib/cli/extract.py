@@ -33,7 +33,9 @@ def add(commands: Commands) -> None:
         "--class-names", help="the words of the column label, in the order of their numbers"
     )
     parser.add_argument("--streams", default="text,audio,vision")
-    parser.add_argument("--text-model", help="folder or hub name; left out: BERT, Chinese or English by the texts")
+    parser.add_argument(
+        "--text-model", help="folder or hub name; left out: BERT, Chinese or English by the texts"
+    )
     parser.add_argument("--audio-model", help="folder or hub name; XLSR-53")
     parser.add_argument("--vision-model", help="folder or hub name; CLIP ViT-B/32")
     parser.add_argument("--text-steps", type=int, default=36, help="tokens at most")
