@@ -70,6 +70,7 @@ def assemble(notebook: Notebook, lesson: Lesson) -> Assembled:
     }
     _place_extras(done, notebook, lesson, places, standing)
     done.pieces.sort(key=lambda piece: piece.place)
+    done.notes += _too_late(notebook, lesson, places, answers)
     done.notes += _remarks(notebook, lesson, places)
     return done
 
@@ -116,6 +117,33 @@ def _answers(
             if start < index < end and not CALL.search(notebook.cells[index].source)
         ]
     return []
+
+
+def _too_late(
+    notebook: Notebook, lesson: Lesson, places: dict[int, int], answers: dict[str, list[int]]
+) -> list[str]:
+    """Notes on answers below their checks, where the exercise's own cell was left as shipped."""
+    notes = []
+    for exercise in lesson.exercises:
+        own = [notebook.cells[index].source.strip() for index in answers[exercise.number]]
+        shipped = [lesson.cells[place].source.strip() for place in exercise.code]
+        if any(source and source not in shipped for source in own):
+            continue
+        end = _bounds(notebook, exercise, places)[1]
+        late = [
+            index
+            for index, cell in enumerate(notebook.cells)
+            if index > end
+            and index not in places
+            and cell.kind == "code"
+            and defines(cell.source, exercise.answer)
+        ]
+        if late:
+            notes.append(
+                f"{exercise.number}: cell {late[0]} defines {exercise.answer} below the check, "
+                "which sees only what stands above it"
+            )
+    return notes
 
 
 def _bounds(

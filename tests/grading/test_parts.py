@@ -1,5 +1,6 @@
 """The parts of the grader, each by itself: slicing by names, decoys, the watch, names of students."""
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from handins import FILES, ROOT, put
+from handins import FILES, RIGHT, ROOT, answer_places, check_places, code, put, shipped, solved
 from torch import nn
 
 from mmlib.checks import CheckFailed, check, exercise, expect
 from mmlib.grading import decoy, slicing
+from mmlib.grading.assembling import assemble
 from mmlib.grading.collecting import collect, student_of
 from mmlib.grading.course import load
 from mmlib.grading.marks import as_csv
@@ -281,3 +283,27 @@ def test_odd_cells_are_read_as_far_as_they_make_sense() -> None:
     assert (code.kind, code.source, code.id) == ("code", "a\nb", "")
     assert (raw.kind, raw.source, raw.tags) == ("text", "", ())
     assert strange.source == "? = 1"
+
+
+def notes_on(notebook: dict[str, Any]) -> list[str]:
+    """What is noted of a submission of lesson 00."""
+    read = parse(json.dumps(notebook).encode())
+    return assemble(read, load(ROOT / "exercises")["00"]).notes
+
+
+def test_an_answer_below_its_check_is_noted_where_nothing_stands_above_it() -> None:
+    late = shipped("00")
+    place = check_places(late)[0] + 1
+    late["cells"].insert(place, code(RIGHT))
+    sentence = f"00.1: cell {place} defines disagree below the check"
+    assert [note for note in notes_on(late) if note.startswith(sentence)]
+    deleted = shipped("00")
+    deleted["cells"].insert(place, code(RIGHT))
+    del deleted["cells"][answer_places(deleted)["00.1"]]
+    assert any("defines disagree below the check" in note for note in notes_on(deleted))
+
+
+def test_a_second_try_below_the_check_of_a_given_answer_is_not() -> None:
+    answered = solved("00", "00.1")
+    answered["cells"].insert(check_places(answered)[0] + 1, code(RIGHT))
+    assert not any("below" in note for note in notes_on(answered))
