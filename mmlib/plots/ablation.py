@@ -38,13 +38,16 @@ def encoder_map(ax: Axes | None = None) -> Axes:
             _arrow(ax, (x, below + 0.32), (x, below + 0.68))
         _arrow(ax, (x, 2.32), (x, 2.98))
         _arrow(ax, (x, 3.62), (x, 4.28))
-        ax.plot([x + 1.16, x + 1.34, x + 1.34, x + 1.16], [2.0, 2.0, 4.6, 4.6], color=LINE, lw=1.1)
-    wide = FancyBboxPatch((-1.1, 3.0), 8.2, 0.6, boxstyle="round,pad=0,rounding_size=0.12")
+        # The stream's own summary goes to the latent behind the attention.
+        ax.plot(
+            [x + 1.1, x + 1.34, x + 1.34], [2.0, 2.0, 4.3], color=LINE, lw=1.1, ls="-", zorder=0
+        )
+    wide = FancyBboxPatch((-1.1, 3.0), 8.6, 0.6, boxstyle="round,pad=0,rounding_size=0.12")
     wide.set(facecolor="#F4F4F4", edgecolor=OTHERS[2].color, linewidth=2.0, linestyle=(0, (5, 2)))
     ax.add_patch(wide)
     words = "cross-attention: six ordered pairs, each averaged over the query's real steps"
     ax.text(3.0, 3.3, words, ha="center", va="center", size=10)
-    top = FancyBboxPatch((-1.1, 4.3), 8.2, 0.6, boxstyle="round,pad=0,rounding_size=0.12")
+    top = FancyBboxPatch((-1.1, 4.3), 8.6, 0.6, boxstyle="round,pad=0,rounding_size=0.12")
     top.set(facecolor=LOOKS["fusion"].color, edgecolor=LOOKS["fusion"].color)
     ax.add_patch(top)
     joined = "side by side, one linear layer: the latent h"
@@ -52,9 +55,9 @@ def encoder_map(ax: Axes | None = None) -> Axes:
     for x, words in ((0.0, "decoder"), (3.0, "discriminator"), (6.0, "classifier")):
         _arrow(ax, (x, 4.9), (x, 5.28))
         _box(ax, x, 5.6, words, "#FFFFFF")
-    ax.text(7.5, 3.3, "switch\nCA", va="center", size=10, color=OTHERS[2].color, weight="bold")
-    ax.text(7.5, 2.0, "switch\nT", va="center", size=10, color=OTHERS[2].color, weight="bold")
-    ax.set(xlim=(-1.3, 8.5), ylim=(-0.5, 6.05), xticks=[], yticks=[])
+    ax.text(7.7, 3.3, "switch\nCA", va="center", size=10, color=OTHERS[2].color, weight="bold")
+    ax.text(7.7, 2.0, "switch\nT", va="center", size=10, color=OTHERS[2].color, weight="bold")
+    ax.set(xlim=(-1.3, 8.7), ylim=(-0.5, 6.05), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
 
@@ -81,8 +84,9 @@ def _box(
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    look = {"arrowstyle": "-|>", "mutation_scale": 10, "shrinkA": 0, "shrinkB": 0}
-    arrow = FancyArrowPatch(start, end, color=LINE, lw=1.1, **look)
+    arrow = FancyArrowPatch(
+        start, end, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0, color=LINE, lw=1.1
+    )
     ax.add_patch(arrow)
 
 
@@ -125,10 +129,8 @@ def draw_model(results: Any, model: str, seed: int | None = None) -> tuple[Figur
                     epochs_of(run.history), heights, color="#C4C4C4", ls="-", lw=0.8, zorder=0
                 )
     label_axes(middle, "valid accuracy", "this model among all runs")
-    middle.legend(loc="lower right", fontsize=9)
-    said = np.concatenate([run.outputs.argmax(1).numpy() for run in runs])
-    true = np.concatenate([results.judged.labels.numpy()] * len(runs))
-    counts = sum_of_confusions(said, true, len(names))
+    middle.legend(loc="best", fontsize=9)
+    counts = _confusion(results, model, seed)
     which = f"seed {seed}" if seed is not None else f"{len(runs)} seeds together"
     confusion_map(counts, names, title=f"test, {which}", ax=right)
     figure.suptitle(NAMES.get(model, model), x=0.01, ha="left", fontsize=13, fontweight="bold")
@@ -144,11 +146,51 @@ def draw_model(results: Any, model: str, seed: int | None = None) -> tuple[Figur
     return figure, alt
 
 
-def sum_of_confusions(said: Any, true: Any, classes: int) -> np.ndarray:
-    """Count what was taken for what: rows are the true classes, `(C, C)`."""
-    import torch
+@styled
+def losses_of(results: Any, models: Sequence[str], *, seed: int = 0) -> Figure:
+    """Draw the parts of the loss of one seed of each model, a panel for each.
 
-    return confusion_matrix(torch.as_tensor(said), torch.as_tensor(true), classes).numpy()
+    Args:
+        results: what `mmlib.training.comparing.compare_systems` gave.
+        models: systems in the results, trained in phases.
+        seed: whose history.
+    """
+    figure = new_figure(2.7 * len(models), 3.2)
+    panels = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for ax, model in zip(panels, models, strict=True):
+        (history,) = (run.history for run in results.of(model) if run.seed == seed)
+        training_curves(history, column="loss_*", title=NAMES.get(model, model), ax=ax)
+        lines, labels = ax.get_legend_handles_labels()
+        ax.get_legend().remove()
+        ax.set(ylabel="loss" if ax is panels[0] else "")
+    figure.legend(lines, labels, loc="outside lower center", ncol=len(labels), fontsize=9.5)
+    return figure
+
+
+@styled
+def confusions_of(results: Any, models: Sequence[str]) -> Figure:
+    """Draw what each model took for what in all its runs together, a panel for each.
+
+    Args:
+        results: what `mmlib.training.comparing.compare_systems` gave.
+        models: systems in the results.
+    """
+    figure = new_figure(2.75 * len(models), 3.6)
+    panels = figure.subplots(1, len(models), squeeze=False)[0]
+    for ax, model in zip(panels, models, strict=True):
+        title = NAMES.get(model, model)
+        confusion_map(_confusion(results, model), results.judged.class_names, title=title, ax=ax)
+        if ax is not panels[0]:
+            ax.set_ylabel("")
+            ax.set_yticklabels([])
+    return figure
+
+
+def _confusion(results: Any, model: str, seed: int | None = None) -> Any:
+    """Add up the confusion matrices of a model's runs, or take one seed's."""
+    target, classes = results.judged.labels, len(results.judged.class_names)
+    runs = [run for run in results.of(model) if seed is None or run.seed == seed]
+    return sum(confusion_matrix(run.outputs.argmax(1), target, classes) for run in runs)
 
 
 @styled
