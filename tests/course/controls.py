@@ -12,6 +12,8 @@ import nbformat
 
 from mmlib import widgets
 
+ROOT = Path(__file__).resolve().parents[2]
+LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))  # those that stand
 UP, DOWN, TICK = "ArrowRight", "ArrowLeft", "Space"
 NEXT = "Tab Space"  # from the button of the first choice to that of the second
 
@@ -24,6 +26,10 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
     "05_fusing_and_judging": [
         {"text clarity": UP, "audio clarity": UP, "vision clarity": UP, "irony": UP}
     ],
+    "06_adversarial_autoencoder": [
+        {"reconstruction": UP, "classification": UP, "adversarial": UP},
+    ],
+    "07_ca_mmaaet": [{"model": NEXT, "seed": NEXT}],
 }
 
 # explore itself, and what calls it for a lesson.
