@@ -223,6 +223,10 @@ def test_a_clip_put_right_is_taken_up(extract, tmp_path, counted):
     code, said = extract()
     assert code == 0 and counted == {"text": 7, "audio": 6, "vision": 6}
     clip.write_bytes(whole)
+    told = [line for line in said.splitlines() if "masked as absent" in line]
+    assert told == [
+        "mmlib extract: 2 streams could not be had and are masked as absent; no clip is left out."
+    ]
     code, said = extract()
     assert code == 0 and "c3" not in said and counted == {"text": 7, "audio": 7, "vision": 7}
     assert bool(load_features(tmp_path / "features.npz").masks["audio"][3].any())
@@ -288,6 +292,14 @@ def test_missing_optional_columns_are_said(extract, tmp_path):
     assert "no column 'group', so each clip is a group of its own" in said
     features = load_features(tmp_path / "features.npz")
     assert set(features.split) == {"train"} and list(features.group) == list(features.ids)
+
+
+def test_the_published_text_model_follows_the_script_of_the_texts(extract, tmp_path):
+    _, said = extract("--streams", "text", text_model=None)
+    assert "'google-bert/bert-base-uncased' is not a folder here" in said
+    write_table(tmp_path, [(name, "今天很好", *rest) for name, _, *rest in ROWS])
+    _, said = extract("--streams", "text", text_model=None)
+    assert "'google-bert/bert-base-chinese' is not a folder here" in said
 
 
 def test_a_model_of_another_language_is_noticed(extract, tmp_path):

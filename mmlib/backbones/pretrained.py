@@ -121,7 +121,12 @@ class TextEncoder(Encoder):
         package = transformers()
         model = load_model(package.AutoModel, name, "text encoder", ignore=("pooler",))
         self._tokenizer = load_part(package.AutoTokenizer.from_pretrained, name, "tokenizer")
-        room = (self._tokenizer.model_max_length, model.config.max_position_embeddings)
+        positions = getattr(model.config, "max_position_embeddings", None)
+        if positions is None or model.config.is_encoder_decoder:
+            raise PretrainedError(
+                f"'{name}' is a {type(model).__name__}, expected BERT or a relative of it."
+            )
+        room = (self._tokenizer.model_max_length, positions)
         self._most = min(*room, room[0] if steps is None else steps)
         if self._most < 3:
             raise PretrainedError(

@@ -32,12 +32,18 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--class-names", help="the words of the column label, in the order of their numbers"
     )
-    parser.add_argument("--streams", default="text,audio,vision")
+    parser.add_argument(
+        "--streams", default="text,audio,vision", help="those that are wanted; left out: all three"
+    )
     parser.add_argument(
         "--text-model", help="folder or hub name; left out: BERT, Chinese or English by the texts"
     )
-    parser.add_argument("--audio-model", help="folder or hub name; XLSR-53")
-    parser.add_argument("--vision-model", help="folder or hub name; CLIP ViT-B/32")
+    parser.add_argument(
+        "--audio-model", help="folder or hub name; left out: wav2vec2-large-xlsr-53"
+    )
+    parser.add_argument(
+        "--vision-model", help="folder or hub name; left out: clip-vit-base-patch32"
+    )
     parser.add_argument("--text-steps", type=int, default=36, help="tokens at most")
     parser.add_argument(
         "--audio-steps", type=int, default=128, help="of 20 ms at most: 128 are 2.565 seconds"
@@ -155,7 +161,10 @@ def _report(made: Extraction, table: ClipTable, lengths: dict[str, int], out: Pa
         say(f"mmlib extract: {failure.clip}: no {failure.stream}: {failure.reason}")
     if made.failures:
         left = f"left out: {', '.join(made.left_out)}" if made.left_out else "no clip is left out"
-        say(
-            f"mmlib extract: {len(made.failures)} streams could not be had and are masked as "
-            f"absent; {left}."
+        count = len(made.failures)
+        what = (
+            "1 stream could not be had and is"
+            if count == 1
+            else f"{count} streams could not be had and are"
         )
+        say(f"mmlib extract: {what} masked as absent; {left}.")

@@ -301,6 +301,14 @@ def test_a_model_of_another_kind_is_refused(saved, make, kind):
         make(saved[kind])
 
 
+def test_a_model_with_a_tokenizer_that_is_no_text_encoder_is_refused(saved, tmp_path):
+    folder = shutil.copytree(saved["whole clip"], tmp_path / "mixed")
+    for file in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(f"{saved['bert']}/{file}", folder)
+    with pytest.raises(PretrainedError, match="mixed' is a CLIPModel, expected BERT"):
+        TextEncoder(str(folder))
+
+
 def test_a_model_without_all_of_its_weights_is_refused_not_filled_with_random_ones(saved, tmp_path):
     from safetensors.torch import load_file, save_file
 
