@@ -1,5 +1,6 @@
 """The generated first cell, in a fresh environment that has torch and does not have the course."""
 
+import ast
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from builder import editions, lessons
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = editions.first_cell(editions.repository(ROOT))
+BUILT = sorted(path.stem for path in (ROOT / "solutions").glob("*.ipynb"))
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 # Runs the cell as Colab does: google.colab is loaded already. HIDDEN packages count as missing.
 RUNNER = """
@@ -29,6 +32,8 @@ exec(open(sys.argv[1]).read())
 import mmlib, torch
 print(json.dumps({"course": mmlib.__file__, "torch": torch.__file__}))
 """
+# What only those who work on the course have: importing one of them fails on the machine below.
+FOR_DEVELOPERS = ("jupytext", "nbclient", "nbval", "playwright", "hypothesis", "librosa")
 FAKE_PIP = "import json, sys; open(sys.prefix + '/pip.log', 'a').write(json.dumps(sys.argv[1:]))"
 
 
@@ -61,13 +66,18 @@ def a_repository(folder: Path) -> str:
 
 
 def run(
-    colab: SimpleNamespace, home: Path, cwd: Path, url: str = "", hidden: tuple[str, ...] = ()
+    colab: SimpleNamespace,
+    home: Path,
+    cwd: Path,
+    url: str = "",
+    hidden: tuple[str, ...] = (),
+    cell: str = "cell.py",
 ) -> SimpleNamespace:
     home.mkdir(exist_ok=True), cwd.mkdir(exist_ok=True, parents=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "GIT_"))}
     repository = {"MMLIB_REPOSITORY": url} if url else {}
     out = subprocess.run(
-        [colab.folder / "env/bin/python", colab.folder / "runner.py", colab.folder / "cell.py"]
+        [colab.folder / "env/bin/python", colab.folder / "runner.py", colab.folder / cell]
         + [json.dumps(hidden)],
         cwd=cwd,
         env=clean | {"HOME": str(home)} | repository,
@@ -111,6 +121,29 @@ def test_it_clones_once_and_finds_the_clone_again_from_another_folder(
     assert second.said == first.said
     assert first.torch == second.torch == torch.__file__
     assert pip_calls(colab) == ""
+
+
+def imports_of(stem: str) -> list[str]:
+    """Every import statement of a lesson, those of its answers too."""
+    found: dict[str, None] = {}
+    for cell in nbformat.read(ROOT / "solutions" / f"{stem}.ipynb", as_version=4).cells:
+        if cell.cell_type == "code" and cell.source != CELL:
+            nodes = ast.walk(ast.parse(cell.source))
+            found |= {ast.unparse(n): None for n in nodes if isinstance(n, IMPORTS)}
+    return list(found)
+
+
+def test_behind_it_every_import_of_every_lesson_is_found(
+    colab: SimpleNamespace, tmp_path: Path
+) -> None:
+    """In the clone, without a package that only developers have."""
+    lines = dict.fromkeys(line for stem in BUILT for line in imports_of(stem))
+    assert all(any("mmlib" in line for line in imports_of(stem)) for stem in BUILT)
+    shut = f"import sys\nsys.modules.update(dict.fromkeys({FOR_DEVELOPERS}))"
+    (colab.folder / "all.py").write_text("\n".join([shut, CELL, *lines, ""]))
+    home = tmp_path / "home"
+    found = run(colab, home, tmp_path / "content", colab.repository, cell="all.py")
+    assert found.course == str(home / "multimodal-emotion-course/mmlib/__init__.py")
 
 
 def test_it_says_how_to_switch_a_gpu_on_where_there_is_none(
