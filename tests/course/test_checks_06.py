@@ -1,7 +1,16 @@
 """The checks of lesson 06, tried on what learners get wrong, on other right answers, on cheats."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from checking import Answers, Misconception, trials
+import torch
+from builder.cells import BEGIN
+from builder.rules import parse
+from checking import Answers, Misconception, _is_definition, compiled, lesson_of, trials
+
+from mmlib.systems import CAMMAAETConfig
+from mmlib.widgets import explore
 
 FLOOR = Answers(
     "06.1",
@@ -496,3 +505,53 @@ def referee(*args):
 @pytest.mark.parametrize("trial", trials([FLOOR, LOSSES, ROUND, REFEREE]), ids=str)
 def test_the_check_judges_rightly(trial):
     trial.run()
+
+
+@pytest.fixture(scope="module")
+def lesson() -> dict[str, Any]:
+    """What the lesson defines, on 90 made-up clips whose class shows in the first numbers."""
+    space: dict[str, Any] = {"__name__": "lesson"}
+    for cell in lesson_of("06.1").cells:
+        if cell.kind != "code" or BEGIN in cell.source:
+            continue
+        for node in filter(_is_definition, parse(cell.source).body):
+            line = "\n".join(cell.source.splitlines()[node.lineno - 1 : node.end_lineno])
+            exec(compiled(line, f"<lesson 06 {node.lineno} {hash(line)}>"), space)  # noqa: S102
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    vectors = torch.randn(90, 176, generator=draw)
+    vectors[:, :3] += 2 * torch.eye(3)[labels]
+    clips = space["Clips"](vectors, torch.randn(90, 10, 16, generator=draw), labels)
+    config = replace(CAMMAAETConfig.small(), vision_dim=16, vision_steps=10)
+    names = ("negative", "neutral", "positive")
+    return space | {"train": clips, "test": clips, "config": config, "names": names}
+
+
+def in_use(lesson: dict[str, Any], name: str) -> Any:
+    """A function of the lesson, which looks its names up in the lesson as set up here."""
+    function = lesson[name]
+    function.__globals__.update(lesson)
+    return function
+
+
+def test_the_widget_draw_game_follows_its_sliders(lesson: dict[str, Any]) -> None:
+    draw_game = in_use(lesson, "draw_game")
+    explorer = explore(draw_game, adversarial=(0.0, 2.0, 0.5))
+    assert "1 for the game" in explorer.alt and 'role="alert"' not in explorer.output.value
+    first = explorer.output.value
+    explorer.controls["adversarial"].value = 0.0
+    assert "0 for the game" in explorer.alt and 'role="alert"' not in explorer.output.value
+    assert explorer.output.value.split("src=")[1] != first.split("src=")[1]
+
+
+def test_the_game_brings_the_latents_nearer_to_the_prior_and_the_literal_update_farther(
+    lesson: dict[str, Any],
+) -> None:
+    miniature, measure, clips = in_use(lesson, "miniature"), lesson["measure"], lesson["train"]
+    played, jointly = miniature(seed=0), miniature(seed=0)
+    lesson["learn"](played, clips, rounds=200)
+    lesson["learn_jointly"](jointly, clips, rounds=200)
+    alone = lesson["autoencode_only"](miniature(seed=0), clips, rounds=200)
+    near, far, none = (measure(model)[3] for model in (played, jointly, alone))
+    assert near < none / 2
+    assert far > none
