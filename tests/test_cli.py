@@ -300,6 +300,8 @@ def test_a_copy_in_another_group_is_found_after_splitting(data, tmp_path, capsys
 def test_a_file_without_groups_is_split_by_sample_and_that_is_said(data, tmp_path, capsys):
     assert run("split", "--data", data(), "--out", tmp_path / "out.npz") == 0
     assert "each sample is a group of its own" in capsys.readouterr().err
+    assert run("split", "--data", data(), "--check") == 0
+    assert "so no group can leak; if samples share" in capsys.readouterr().err
 
 
 REFUSED_SPLITS = {

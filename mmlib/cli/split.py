@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmlib.cli.shared import Commands, add_data, load_data, say
 
+if TYPE_CHECKING:
+    from mmlib.data import FeatureSet
+
 LEAKING = 1
+ALONE = "each sample is a group of its own"
+NAME_THEM = "if samples share a speaker, video or dialogue, name it under 'group'."
 
 
 def add(commands: Commands) -> None:
@@ -37,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     if options.check:
         leaks = find_leaks(features)
         print(leaks.describe())
+        if _nobody_shares_a_group(features):
+            say(f"mmlib split: warning: {ALONE}, so no group can leak; {NAME_THEM}")
         return LEAKING if leaks else 0
     split = split_by_group(
         features.group,
@@ -53,11 +61,8 @@ def run(options: argparse.Namespace) -> int:
             groups = _number(len(set(features.group[here])), "group")
             told.append(f"{part} {_number(int(here.sum()), 'sample')} of {groups}")
     print(f"{', '.join(told)}. The feature file is {Path(options.out)}.")
-    if len(set(features.group)) == len(features):
-        say(
-            "mmlib split: warning: each sample is a group of its own, so this split is one by "
-            "sample; if samples share a speaker, video or dialogue, name it under 'group'."
-        )
+    if _nobody_shares_a_group(features):
+        say(f"mmlib split: warning: {ALONE}, so this split is one by sample; {NAME_THEM}")
     leaks = find_leaks(again)
     if leaks:
         say(
@@ -66,6 +71,10 @@ def run(options: argparse.Namespace) -> int:
             f"{shlex.quote(options.out)} --check"
         )
     return 0
+
+
+def _nobody_shares_a_group(features: FeatureSet) -> bool:
+    return len(set(features.group)) == len(features)
 
 
 def _number(count: int, thing: str) -> str:
