@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from checking import Answers, Misconception, trials
+from checking import Answers, Misconception, surroundings, trials
 
 from mmlib import widgets
 from mmlib.checks.lesson_07 import UNIT, ablation_effects, fitting_counts
@@ -292,7 +292,6 @@ def ablation_effects(runs):
 
 SIEVE = Answers(
     "07.3",
-    setup="UNIT = 20_000",
     misconceptions=(
         Misconception(
             "the classes judged one by one",
@@ -501,12 +500,10 @@ def results(tmp_path_factory):
     return compare_systems(features, systems, folder, seeds=2, progress=False, recipe=recipe)
 
 
-def test_the_picker_shows_the_chosen_model_and_seed(results):
-    explorer = widgets.explore(
-        lambda model, seed: draw_model(results, model, None if seed == "all" else int(seed)),
-        model=["ca_mmaaet", "mmaae"],
-        seed=["all", "0", "1"],
-    )
+def test_the_picker_shows_the_chosen_model_and_seed(results, monkeypatch):
+    picked = surroundings("07.2")["picked"]  # the lesson's own drawing function
+    monkeypatch.setitem(picked.__globals__, "results", results)
+    explorer = widgets.explore(picked, model=["ca_mmaaet", "mmaae"], seed=["all", "0", "1"])
     assert explorer.alt.startswith("CA-MMAAET, 2 seeds together")
     first = explorer.output.value
     explorer.controls["model"].value = "mmaae"
