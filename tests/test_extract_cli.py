@@ -11,9 +11,11 @@ import torch
 from recordings import shades, tone, write_video, write_wav
 from tiny_models import save_bert, save_clip, save_wav2vec
 
+from mmlib.backbones import extracting
 from mmlib.backbones.pretrained import AudioEncoder, TextEncoder, VisionEncoder
 from mmlib.cli import main
 from mmlib.data import load_features
+from mmlib.data.clip_table import Clip
 from mmlib.data.media import read_frames, read_sound
 
 COLUMNS = ("id", "text", "label", "split", "group")
@@ -257,6 +259,10 @@ def test_bad_clips_are_named_and_lose_no_other(extract, tmp_path):
     assert "9 streams could not be had and are masked as absent; left out: c5" in said
     features, good = load_features(tmp_path / "features.npz"), load_features(tmp_path / "good.npz")
     assert list(features.ids) == ["c0", "c1", "c2", "c3", "c4", "c6"]
+    left = [row for row in ROWS if row[0] != "c5"]
+    assert [features.class_names[label] for label in features.labels] == [row[2] for row in left]
+    assert list(features.split) == [row[3] for row in left]
+    assert list(features.group) == [row[4] for row in left]
     absent = {
         stream: [name for name, there in zip(features.ids, mask.any(1), strict=True) if not there]
         for stream, mask in features.masks.items()
@@ -265,6 +271,20 @@ def test_bad_clips_are_named_and_lose_no_other(extract, tmp_path):
     for new, old in ((3, 3), (5, 6)):  # c3 and c6 are what they were
         for stream in STEPS:
             torch.testing.assert_close(features.inputs[stream][new], good.inputs[stream][old])
+
+
+def test_an_encoder_that_gives_more_steps_than_fit_is_cut_and_told(studio, tmp_path):
+    clips = [Clip(name, None, text, label, *rest) for name, text, label, *rest in ROWS]
+    encoder = TextEncoder(str(studio / "bert"), steps=None)
+    names = ["sad", "calm", "glad"]
+    made = extracting.extract(
+        clips, [encoder], class_names=names, cache=tmp_path, lengths={"text": 4}, progress=False
+    )
+    whole = encoder.encode([clip.text for clip in clips])
+    torch.testing.assert_close(made.features.inputs["text"], whole.features[:, :4])
+    assert torch.equal(made.features.masks["text"], whole.mask[:, :4])
+    assert made.longer == {"text": int((whole.mask.sum(1) > 4).sum())}
+    assert made.computed == {"text": len(ROWS)} and not made.failures and not made.left_out
 
 
 def test_a_stream_that_no_clip_has_is_refused(extract, tmp_path):
