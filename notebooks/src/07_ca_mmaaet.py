@@ -675,8 +675,8 @@ for _ in range(1000):
 show("of 1000 made-up rows,", by_luck, "fit 457")
 
 # %% [markdown]
-# Eight in a thousand for one row. Three real ones that agree on one size are no accident. Two honest limits. First, the digits: if all numbers are *rounded*, only two of the rows fit 457; MMAAET has 297/457 = 0.6499, which the paper gives as 0.649, cut. (Its average for CA-MMAAE, 0.4907, looks cut as well: the three F1 give .49077, C-21.) Second, the mesh:
-# for larger tests there are more fractions, and agreement means less.
+# Eight in a thousand for one row. Three printed rows that agree on one size are hardly an accident. Two honest limits. First, the digits: if all numbers are *rounded*, only two of the rows fit 457; MMAAET has 297/457 = 0.6499, which the paper gives as 0.649, cut. (Its average for CA-MMAAE, 0.4907, looks cut as well: the three F1 give .49077, C-21.) Second, the mesh:
+# for larger tests there are more fractions, and agreement means less. (One of the sizes below says nothing new: 914 is twice 457.)
 
 # %% tags=["nbval-check-output"]
 strict = {name: (ends(a, cut=False), [ends(f, cut=False) for f in f1]) for name, (a, f1, _) in PRINTED.items()}  # fmt: skip
@@ -734,7 +734,7 @@ for name in ("CA-MMAAE", "MMAAET", "CA-MMAAET"):
     show(f"{name} - MMAAE:", gain, "standard error", apart, "ratio", gain / apart)
 
 # %% [markdown]
-# One to three standard errors, as if the models had met different samples; a paired comparison may be sharper, but for that one needs the answers, clip by clip. And this counts neither the seeds nor the tries. "Significantly", says the abstract, without a test. You would have needed four functions, and you have written them.
+# One to three standard errors, as if the models had met different samples; a paired comparison may be sharper, but for that one needs the answers, clip by clip. And this counts neither the seeds nor the tries. "Significantly", says the abstract, without a test. What such a test takes, you have written, in lesson 05 and here.
 #
 # None of this says that the model is bad, or that somebody cheated. It says what can be known from twenty printed numbers, which is more than most readers would think, and it is why this course prints counts: **a confusion matrix with its numbers, the number of samples, and every seed** would have made all of it unnecessary.
 #
@@ -747,7 +747,7 @@ for name in ("CA-MMAAE", "MMAAET", "CA-MMAAET"):
 # | Figure 4, Appendices A, D, E: confusion | C-02 | redrawn, with counts and named classes |
 # | Figure 5: four accuracies per epoch (its caption repeats Figure 4's) | C-22 | redrawn, with bands |
 # | Table I: F1 of each class | C-21, C-23 | redrawn with spread and baselines; audited |
-# | "each modification helps", "significantly" | C-22 | effects with intervals; as found |
+# | that each change helps, and "significantly" | C-22 | effects with intervals; as found |
 #
 # ## Take-aways
 #
