@@ -975,7 +975,7 @@ else:
 # ## Take-aways
 #
 # - A fusion is a **meeting point**: before the encoders, behind them, or after the decisions. That it is there matters more than which it is, until the streams explain each other.
-# - If streams err independently, the sum of logits is the best there is. If they have synergy, no late fusion can follow, and any hidden layer behind the meeting point can.
+# - If streams err independently, the sum of logits is the best there is. If they have synergy, no late fusion can follow; a hidden layer behind the meeting point can, once its inputs show both sides (here, the melody).
 # - Average logits, not probabilities. Let streams go missing in training if they may go missing in use.
 # - **Split by speaker**, draw by speaker, compare on the same clips, show every seed, and hold each gain against the ruler: a model against itself.
 # - The best of many is a promise. Too good is a symptom. A detector sees only the groups that you name.
