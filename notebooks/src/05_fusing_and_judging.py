@@ -921,7 +921,7 @@ for name in ("text", "vision", "text+audio+vision"):
 # %% [markdown]
 # ## On real recordings
 #
-# Everything above was a theatre. The same functions run on RAVDESS, 24 actors who speak two sentences in eight emotions, judged by folds: every clip by a model that has never met its actor.
+# Everything above was a theatre. The same functions run on [RAVDESS](https://zenodo.org/record/1188976), 24 actors who speak two sentences in eight emotions, judged by folds: every clip by a model that has never met its actor.
 
 
 # %%
@@ -962,7 +962,7 @@ def report(features):
 ravdess = real_features("ravdess")
 if ravdess is None:
     print("No real recordings here, and the course needs none. To run this section:")
-    print("1. Get RAVDESS at https://zenodo.org/record/1188976 (CC BY-NC-SA 4.0, not for profit).")
+    print("1. Get RAVDESS, record 1188976 on Zenodo (CC BY-NC-SA 4.0, not for profit).")
     print("2. Make ravdess.npz of it: audio (N, T, D), vision (N, T, D), labels, class_names,")
     print("   split, and group with the actor of each clip; see mmlib.data.load_features.")
     print("3. Set MMLIB_DATA to its folder before you start Jupyter, and run this lesson again.")
