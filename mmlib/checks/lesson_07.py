@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmlib.checks import expect
 from mmlib.checks.framework import exercise
 from mmlib.layers import MultiHeadAttention, masked_mean
+from mmlib.metrics import seed_spread
 
 UNIT = 20_000  # half a unit of the fourth decimal is a whole number of these
 Pair = tuple[str, str]
@@ -105,8 +106,6 @@ def _padding_and_gaps(answer: Any, fresh: expect.Fresh) -> None:
 
 def ablation_effects(runs: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float, float, bool]]:
     """Effects of the two switches and their interaction, paired by seed, with 95 % t intervals."""
-    from scipy.stats import t
-
     score = {(r["transformer"], r["cross_attention"], r["seed"]): r["score"] for r in runs}
     cells = [(False, False), (True, False), (False, True), (True, True)]
     seeds = {seed for _, _, seed in score}
@@ -121,10 +120,10 @@ def ablation_effects(runs: Sequence[dict[str, Any]]) -> dict[str, tuple[float, f
     }
     effects = {}
     for name, values in per_seed.items():
-        mean, reach = float(values.mean()), float("inf")
+        mean, low, high = float(values.mean()), float("-inf"), float("inf")
         if len(values) > 1:
-            reach = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-        effects[name] = (mean, mean - float(reach), mean + float(reach), mean > float(reach))
+            mean, _, low, high, _ = seed_spread(values)
+        effects[name] = (mean, low, high, low > 0)
     return effects
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmlib.cli.shared import Commands, add_data, load_data, warn_of_leaks
+from mmlib.cli.shared import Commands, add_data, add_device, load_data, warn_of_leaks
 
 
 def add(commands: Commands) -> None:
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="for all systems; else each system's own")
     parser.add_argument("--split", choices=("valid", "test"), help="what is judged; else test")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    add_device(parser)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -7,24 +7,16 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
+from timing import seconds
 from torch import nn
 
 from mmlib.layers import MultiHeadAttention
 
 BATCH, TIME, WIDTH, HEADS = 16, 128, 256, 8
 LENGTHS = (1024, 2048, 4096, 8192)
-
-
-def seconds(step, device: torch.device) -> float:
-    start = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def test_forward_and_backward_cost_no_more_than_torchs_module(benchmark, device):

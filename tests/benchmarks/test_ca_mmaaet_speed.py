@@ -4,10 +4,10 @@ Run `pytest tests/benchmarks/test_ca_mmaaet_speed.py -s` to read the table.
 """
 
 import statistics
-import time
 
 import pytest
 import torch
+from timing import seconds
 from torch import nn
 
 from mmlib.data import Batch, FeatureSet
@@ -49,16 +49,6 @@ class Step:
                 phase.losses(output, self.batch)[0].backward()
             nn.utils.clip_grad_norm_(phase.parameters, 1.0)
             optimizer.step()
-
-
-def seconds(step: Step, device: torch.device) -> float:
-    """Time a step: the processor's time, so that what else a machine does counts for little."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
 
 
 @pytest.mark.slow

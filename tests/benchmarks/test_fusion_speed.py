@@ -4,10 +4,10 @@ Run `pytest tests/benchmarks/test_fusion_speed.py -s` to read the table.
 """
 
 import statistics
-import time
 
 import pytest
 import torch
+from timing import seconds
 
 from mmlib.data import FeatureSet
 from mmlib.losses import default_loss
@@ -18,16 +18,6 @@ SHAPES = {"text": (36, 768), "audio": (128, 512), "vision": (10, 512)}
 ROUNDS = 7
 # Measured on one core: 0.8, 1.0, 1.0, 1.0. The margin is for machines where small operations cost more.
 AT_MOST = {"early": 1.3, "late": 1.3, "gated": 1.3, "tensor": 1.3}
-
-
-def seconds(step, device: torch.device) -> float:
-    """Time a step: this process's own time on a CPU, which a busy machine stretches less."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
 
 
 @pytest.mark.slow
