@@ -486,7 +486,7 @@ show_figure(
 )
 
 # %% tags=["claim"]
-assert min(asked["frames ask, add the query"]) > 0.6
+assert min(asked["frames ask, add the query"]) > 0.85  # "close to one"
 assert max(asked["frames ask, add the source"]) < 0.45
 assert all(0.35 < value < 0.75 for value in asked["words ask, add the query"])
 assert min(asked["words ask, add the source"]) > 0.35
