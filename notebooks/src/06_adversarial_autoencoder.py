@@ -652,7 +652,7 @@ assert apart["joint"][:, 3].min() > 2 * apart["alternate"][:, 3].max()
 assert apart["alternate"][:, 3].min() > 2 * apart["aae"][:, 3].max()
 
 # %% [markdown]
-# The literal update is **worse for the latent than no game at all**: the encoder carries its latents away from the prior, and a discriminator that is right nearly always has company in it. The cycle leaves the cloud about where no game leaves it.
+# The literal update is **worse for the latent than no game at all**: the encoder carries its latents away from the prior, and so helps a discriminator that is right nearly always. The cycle leaves the cloud about where no game leaves it.
 #
 # Look at the last column as well, and at its brackets: which schedule classifies best, this table cannot say.
 #
