@@ -53,7 +53,6 @@ def run(options: argparse.Namespace) -> None:
         device=options.device,
         precision=options.precision,
         accumulate=options.accumulate,
-        patience=options.patience,
         progress=not options.quiet,
     )
     if is_main():

@@ -14,7 +14,7 @@ from torch import nn
 
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Loss
-from mmlib.training.trainer import LAST, Trainer, TrainingError, best_epoch
+from mmlib.training.trainer import LAST, OPTIMIZERS, Trainer, TrainingError, best_epoch
 
 
 def seed_everything(seed: int) -> None:
@@ -33,6 +33,7 @@ def fit(
     batch_size: int = 32,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-2,
+    optimizer: str = "adamw",
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -47,7 +48,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train a model with AdamW and return the history, one row an epoch.
+    """Train a model and return the history, one row an epoch.
 
     The model is called as `model(**batch.inputs, masks=batch.masks)` and gives a tuple whose first
     entry is compared with the labels. Its loss is `loss`, or its own method `loss(output, batch)`,
@@ -62,7 +63,9 @@ def fit(
         epochs: passes over `train_set`, at most.
         batch_size: samples that one step of the optimiser sees, over all processes and parts.
         learning_rate: the highest value of the schedule.
-        weight_decay: AdamW's, on matrices and kernels; biases and gains are left alone.
+        weight_decay: on matrices and kernels; biases and gains are left alone.
+        optimizer: "adamw", "adam" (its weight decay is a part of the gradient), or "sgd", which is
+            plain gradient descent.
         seed: of the order of the data and the noise. The initial weights are the caller's; call
             `seed_everything` before building the model.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
@@ -87,7 +90,7 @@ def fit(
         monitor = "valid_mean_ccc" if train_set.class_names is None else "valid_accuracy"
     settings = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-        "weight_decay": weight_decay, "seed": seed, "accumulate": accumulate,
+        "weight_decay": weight_decay, "optimizer": optimizer, "seed": seed, "accumulate": accumulate,
         "clip_norm": clip_norm, "warmup_steps": warmup_steps, "schedule": schedule,
         "patience": patience, "monitor": monitor, "samples": len(train_set),
     }  # fmt: skip
@@ -146,6 +149,10 @@ def _check(
         raise TrainingError(f"learning_rate is {settings['learning_rate']}, expected more than 0.")
     if settings["schedule"] not in ("cosine", "constant"):
         raise TrainingError(f"schedule is {settings['schedule']!r}, expected cosine or constant.")
+    if settings["optimizer"] not in OPTIMIZERS:
+        raise TrainingError(
+            f"optimizer is {settings['optimizer']!r}, expected one of {', '.join(OPTIMIZERS)}."
+        )
     if len(train_set) == 0 or (valid_set is not None and len(valid_set) == 0):
         raise TrainingError("there are no samples to train or to validate on; check the split.")
     if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -19,6 +19,8 @@ RECIPE: dict[str, Any] = {
     "batch_size": 32,
     "learning_rate": 1e-3,
     "weight_decay": 1e-2,
+    "optimizer": "adamw",
+    "patience": None,
 }
 
 
@@ -44,8 +46,8 @@ def train_system(
         scale: "small" or "paper".
         seed: of weights, order and noise.
         resume: continue what the folder holds.
-        recipe: epochs, batch_size, learning_rate, weight_decay where they are not the system's own;
-            None counts as not given.
+        recipe: epochs, batch_size, learning_rate, weight_decay, optimizer, patience where they are
+            not the system's own; None counts as not given.
         **settings: passed on to `fit`.
 
     Returns:
@@ -67,6 +69,8 @@ def train_system(
     runs.start(folder, runs.describe(system, config, features, source), resume)
     given = {name: value for name, value in (recipe or {}).items() if value is not None}
     own = {name: getattr(config, name, usual) for name, usual in RECIPE.items()}
+    if valid_set is None:  # a system's own patience needs one; the caller's is refused by `fit`
+        own["patience"] = None
     history = fit(
         model,
         train_set,

@@ -23,6 +23,12 @@ from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_row
 LAST, BEST, HISTORY = "last.safetensors", "best.safetensors", "history.csv"
 _STEPS_BETWEEN_LOOKS = 50  # reading the loss makes the device wait, so the bar looks rarely
 _PHASE = "phase "  # no column of the history begins so
+#: Plain gradient descent has no momentum: where a paper says SGD and no more, this is it.
+OPTIMIZERS: dict[str, Any] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -263,7 +269,7 @@ class Trainer:
         return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        """Make AdamW that decays matrices and kernels but no biases and gains."""
+        """Make an optimiser that decays matrices and kernels but no biases and gains."""
         decay = self.settings["weight_decay"]
         trained = [parameter for parameter in phase.parameters if parameter.requires_grad]
         groups = [
@@ -271,7 +277,8 @@ class Trainer:
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         fused = self.accelerator.device.type == "cuda"
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, fused=fused)
+        kind = OPTIMIZERS[self.settings["optimizer"]]
+        return kind([g for g in groups if g["params"]], lr=1.0, fused=fused)
 
 
 def best_epoch(history: list[dict[str, float]], monitor: str) -> int:
