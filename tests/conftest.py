@@ -24,3 +24,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real feature sets at {folder}; set MMLIB_SHARED_DATA to use some")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_facts() -> Path:
+    """The folder of what public checkpoints expect of a model, which is not in the repository."""
+    folder = Path(os.environ.get("MMLIB_SHARED_FACTS", ROOT.parent / "shared" / "facts"))
+    if not folder.is_dir():
+        pytest.skip(f"no facts about public checkpoints at {folder}; set MMLIB_SHARED_FACTS")
+    return folder

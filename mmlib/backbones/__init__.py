@@ -1,1 +1,5 @@
 """Backbones: networks that turn sound, pictures and words into features (`schools`, `pretrained`)."""
+
+from mmlib.backbones.visual_trunk import VisualTrunk
+
+__all__ = ["VisualTrunk"]

@@ -13,14 +13,30 @@ from mmlib.layers.transformer import (
     feed_forward,
     sinusoidal_codes,
 )
+from mmlib.layers.vision import (
+    ChannelAttention,
+    ConvBlock,
+    InvertedResidual,
+    LocalFeatureExtractor,
+    Modulator,
+    SpatialAttention,
+    channel_shuffle,
+)
 
 __all__ = [
+    "ChannelAttention",
+    "ConvBlock",
     "CrossModalTransformer",
+    "InvertedResidual",
+    "LocalFeatureExtractor",
     "MaskedBatchNorm",
+    "Modulator",
     "MultiHeadAttention",
     "SinusoidalPositions",
+    "SpatialAttention",
     "TemporalConv",
     "TransformerBlock",
+    "channel_shuffle",
     "feed_forward",
     "first_real",
     "last_real",

@@ -1,0 +1,373 @@
+"""Convolution, attention and shuffle units for maps of pictures, (N, C, H, W).
+
+The parts are older than the paper that joins them: the two attentions are those of BAM (Park et
+al., 2018), the unit with the channel shuffle is ShuffleNetV2's (Ma et al., 2018), and the local
+extractor with the whole arrangement is EfficientFace's (Zhao et al., 2021), whose parameter names
+are kept, so that its public files load.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """Convolve, normalise, rectify and max-pool: halves a frame twice at the defaults.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the convolution's window; odd, padded so that stride 1 keeps the size.
+        stride: step of the convolution.
+        norm: ``"batch"``, or None, which gives the convolution an offset instead.
+        activation: ``"relu"`` or None.
+        pool_size: side of the max pooling's window; odd, 1 means none.
+        pool_stride: step of the pooling.
+
+    Shape:
+        - (N, in_channels, H, W) -> (N, out_channels, H', W'); each stride s makes ceil(H / s).
+
+    Source:
+        AVT-CA, Algorithm 1 for frames; EfficientFace's stem.
+
+    Choices:
+        A-01: two-dimensional on frames. A-02: normalised and rectified; ``norm=None,
+        activation=None`` is what the algorithm says word for word.
+
+    Raises:
+        ValueError: an even window, or an unknown name.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 2,
+        norm: Literal["batch"] | None = "batch",
+        activation: Literal["relu"] | None = "relu",
+        pool_size: int = 3,
+        pool_stride: int = 2,
+    ) -> None:
+        """Build the block; see the class."""
+        for name, size in (("kernel_size", kernel_size), ("pool_size", pool_size)):
+            if size % 2 == 0:
+                raise ValueError(f"{name}={size}: expected an odd window, which has a middle.")
+        if norm not in ("batch", None):
+            raise ValueError(f"norm={norm!r} is unknown; expected 'batch' or None.")
+        if activation not in ("relu", None):
+            raise ValueError(f"activation={activation!r} is unknown; expected 'relu' or None.")
+        layers: list[nn.Module] = [
+            nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride,
+                padding=kernel_size // 2,
+                bias=norm is None,
+            )
+        ]
+        if norm is not None:
+            layers.append(nn.BatchNorm2d(out_channels))
+        if activation is not None:
+            layers.append(nn.ReLU(inplace=True))
+        if pool_size > 1:
+            layers.append(nn.MaxPool2d(pool_size, pool_stride, padding=pool_size // 2))
+        super().__init__(*layers)
+
+
+class ChannelAttention(nn.Module):
+    """Score each channel of a map by what the whole map holds of it.
+
+    A mean over all places, a narrow layer with batch norm and ReLU, and a layer back to a score a
+    channel. The score is raw: `Modulator` joins it with the places' and applies the sigmoid.
+
+    Args:
+        channels: channels of the map.
+        reduction: how many times narrower the layer between is (never narrower than one).
+
+    Shape:
+        - (N, C, H, W) -> (N, C, 1, 1), for any H and W
+
+    Source:
+        AVT-CA, Algorithm 2; BAM, section 3.1.
+
+    Choices:
+        A-04: fully connected layers that follow each other, as in BAM, and a mean over the whole
+        map, whatever its shape. A-25: in training one map alone has no statistics.
+
+    Raises:
+        ValueError: a single map in training mode.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 16) -> None:
+        """Build the two layers; see the class."""
+        super().__init__()
+        narrow = max(1, channels // reduction)
+        self.gate_c = nn.Sequential(
+            OrderedDict(
+                flatten=nn.Flatten(),
+                gate_c_fc_0=nn.Linear(channels, narrow),
+                gate_c_bn_1=nn.BatchNorm1d(narrow),
+                gate_c_relu_1=nn.ReLU(inplace=True),
+                gate_c_fc_final=nn.Linear(narrow, channels),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the raw score of each channel; see the class."""
+        if self.training and x.shape[0] < 2:
+            raise ValueError(
+                f"Channel attention got {x.shape[0]} map(s) in training mode, where its batch norm "
+                "compares maps with each other; give it two or more, or call .eval() first."
+            )
+        return self.gate_c(x.mean((2, 3)))[:, :, None, None]
+
+
+class SpatialAttention(nn.Module):
+    """Score each place of a map by what stands around it.
+
+    A 1x1 convolution to few channels, two 3x3 convolutions whose taps lie ``dilation`` apart, each
+    with batch norm and ReLU, and a 1x1 convolution to one score a place. The score is raw.
+
+    Args:
+        channels: channels of the map.
+        reduction: how many times fewer the channels between are (never fewer than one).
+        dilation: steps between the taps of a 3x3 window, so that it spans 2 x dilation + 1 places.
+
+    Shape:
+        - (N, C, H, W) -> (N, 1, H, W), for any H and W
+
+    Source:
+        AVT-CA, Algorithm 3; BAM, section 3.2.
+
+    Choices:
+        A-05: each convolution reads the one before it.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 16, dilation: int = 4) -> None:
+        """Build the four convolutions; see the class."""
+        super().__init__()
+        narrow = max(1, channels // reduction)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+
+        def add(tail: str, name: str, convolution: nn.Module) -> None:
+            layers[f"gate_s_conv_{name}"] = convolution
+            layers[f"gate_s_bn_{tail}"] = nn.BatchNorm2d(narrow)
+            layers[f"gate_s_relu_{tail}"] = nn.ReLU(inplace=True)
+
+        add("reduce0", "reduce0", nn.Conv2d(channels, narrow, 1))
+        for i in range(2):
+            wide = nn.Conv2d(narrow, narrow, 3, padding=dilation, dilation=dilation)
+            add(f"di_{i}", f"di_{i}", wide)
+        layers["gate_s_conv_final"] = nn.Conv2d(narrow, 1, 1)
+        self.gate_s = nn.Sequential(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the raw score of each place; see the class."""
+        return self.gate_s(x)
+
+
+class Modulator(nn.Module):
+    """Let channels and places through by how much they matter, both at once.
+
+    Args:
+        channels: channels of the map.
+        reduction: how many times narrower both attentions are inside.
+        combine: ``"product"``: sigmoid(channel * place) * x. ``"bam"``: x * (1 + sigmoid(channel +
+            place)), which never lets less through than came.
+
+    Shape:
+        - (N, C, H, W) -> (N, C, H, W); with ``return_gate`` also the gate, (N, C, H, W), in (0, 1)
+
+    Source:
+        AVT-CA, the paragraph after Algorithm 4; BAM, equations 1 and 2; EfficientFace.
+
+    Choices:
+        A-06: the text's "dot product" is the product of the two scores, place by place, under a
+        sigmoid. A-07: it reads the second stage's output, not the stem's.
+
+    Raises:
+        ValueError: an unknown ``combine``, or a single map in training mode.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        combine: Literal["product", "bam"] = "product",
+    ) -> None:
+        """Build both attentions; see the class."""
+        super().__init__()
+        if combine not in ("product", "bam"):
+            raise ValueError(f"combine={combine!r} is unknown; expected 'product' or 'bam'.")
+        self.combine = combine
+        self.channel_att = ChannelAttention(channels, reduction=reduction)
+        self.spatial_att = SpatialAttention(channels, reduction=reduction)
+
+    def forward(self, x: Tensor, *, return_gate: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the gated map, and the gate on request; see the class."""
+        channel, place = self.channel_att(x), self.spatial_att(x)  # (N, C, 1, 1), (N, 1, H, W)
+        if self.combine == "product":
+            gate = (channel * place).sigmoid()
+            out = gate * x
+        else:
+            gate = (channel + place).sigmoid()
+            out = x * (1 + gate)
+        return (out, gate) if return_gate else out
+
+
+class LocalFeatureExtractor(nn.Module):
+    """Look at each quarter of a map with filters of its own, and put the quarters back in place.
+
+    In each quarter every channel is filtered by itself: a 3x3 convolution of stride 2 that makes
+    ``out_channels / in_channels`` channels of each, then a 3x3 convolution of stride 1, both with
+    batch norm and ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, a multiple of ``in_channels``.
+
+    Shape:
+        - (N, in_channels, H, W) -> (N, out_channels, H / 2, W / 2), H and W even, at least 4
+
+    Source:
+        AVT-CA, Algorithm 4; EfficientFace's local feature extractor.
+
+    Choices:
+        A-08: the cut is at half the map, whatever its size; where half is odd, at the next even
+        place, since only then do the halved quarters fill the halved map. The quarters are joined
+        in space, the second filters being those of the lower left. A-09: depthwise filters.
+
+    Raises:
+        ValueError: a map of odd or too small size, or channels that do not divide.
+    """
+
+    def __init__(self, *, in_channels: int = 29, out_channels: int = 116) -> None:
+        """Build the filters of the four quarters; see the class."""
+        super().__init__()
+        if out_channels % in_channels:
+            raise ValueError(
+                f"out_channels={out_channels} is no multiple of in_channels={in_channels}, but "
+                "each input channel becomes equally many of the output's."
+            )
+        for k in (1, 2, 3, 4):
+            first = nn.Conv2d(
+                in_channels, out_channels, 3, 2, padding=1, groups=in_channels, bias=False
+            )
+            second = nn.Conv2d(
+                out_channels, out_channels, 3, 1, padding=1, groups=out_channels, bias=False
+            )
+            self.add_module(f"conv{k}_1", first)
+            self.add_module(f"bn{k}_1", nn.BatchNorm2d(out_channels))
+            self.add_module(f"conv{k}_2", second)
+            self.add_module(f"bn{k}_2", nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map of local features; see the class."""
+        height, width = x.shape[-2:]
+        if height % 2 or width % 2 or min(height, width) < 4:
+            raise ValueError(
+                f"The local extractor got a map of {height} x {width}; it cuts the map into four "
+                "and halves each part, so height and width must be even, 4 or more."
+            )
+        h, w = (2 * ((side + 3) // 4) for side in (height, width))
+        upper, lower = x[:, :, :h], x[:, :, h:]
+        one, three = self._look(1, upper[..., :w]), self._look(3, upper[..., w:])
+        two, four = self._look(2, lower[..., :w]), self._look(4, lower[..., w:])
+        rows = torch.cat((one, three), -1), torch.cat((two, four), -1)
+        return torch.cat(rows, -2)
+
+    def _look(self, k: int, part: Tensor) -> Tensor:
+        for step in (1, 2):
+            part = self.get_submodule(f"conv{k}_{step}")(part)
+            part = self.get_submodule(f"bn{k}_{step}")(part).relu_()
+        return part
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Deal the channels out anew: one of each group in turn, so that groups meet in the next layer.
+
+    Shape:
+        - (N, C, H, W) -> (N, C, H, W); of six channels in two groups, 0 1 2 3 4 5, come 0 3 1 4 2 5
+
+    Source:
+        ShuffleNet, section 3.1.
+
+    Raises:
+        ValueError: ``groups`` does not divide the channels.
+    """
+    channels = x.shape[1]
+    if groups < 1 or channels % groups:
+        raise ValueError(f"{channels} channels cannot be dealt out in {groups} equal groups.")
+    return x.unflatten(1, (groups, channels // groups)).transpose(1, 2).flatten(1, 2)
+
+
+class InvertedResidual(nn.Module):
+    """ShuffleNetV2's unit: work on half of the channels, keep the other, and mix the two.
+
+    With stride 1 the first half of the channels passes as it is and the second goes through a 1x1,
+    a depthwise 3x3 and a 1x1 convolution. With stride 2 all channels go both ways, the first way
+    with a depthwise 3x3 and a 1x1. Then both halves are joined and shuffled.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, even; with stride 1 as many as of the input.
+        stride: 1 keeps the map's size, 2 halves it.
+
+    Shape:
+        - (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))
+
+    Source:
+        AVT-CA, Algorithm 5, which names no split, shuffle or stride; ShuffleNetV2, figure 3 (c, d).
+
+    Choices:
+        A-10: the whole unit, as in ShuffleNetV2.
+
+    Raises:
+        ValueError: another stride, an odd number of channels, or a stride of 1 that changes it.
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int, stride: int) -> None:
+        """Build both branches; see the class."""
+        super().__init__()
+        if stride not in (1, 2):
+            raise ValueError(f"stride={stride}: expected 1 (same size) or 2 (half).")
+        if out_channels % 2 or (stride == 1 and in_channels != out_channels):
+            raise ValueError(
+                f"in_channels={in_channels}, out_channels={out_channels}, stride={stride}: the "
+                "output's channels must be even and, with stride 1, as many as the input's."
+            )
+        half = out_channels // 2
+        self.stride = stride
+        self.branch1 = nn.Sequential()
+        if stride == 2:
+            self.branch1 = nn.Sequential(
+                *_depthwise(in_channels, stride), *_pointwise(in_channels, half)
+            )
+        self.branch2 = nn.Sequential(
+            *_pointwise(in_channels if stride == 2 else half, half),
+            *_depthwise(half, stride),
+            *_pointwise(half, half),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the unit's output; see the class."""
+        kept, worked = x.chunk(2, 1) if self.stride == 1 else (x, x)
+        return channel_shuffle(torch.cat((self.branch1(kept), self.branch2(worked)), 1), 2)
+
+
+def _depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+    return convolution, nn.BatchNorm2d(channels)
+
+
+def _pointwise(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+    return convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
