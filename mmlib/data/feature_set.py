@@ -36,8 +36,9 @@ class FeatureSet(Dataset):
     step that is not real does not matter, it may even be NaN; `batch` puts a zero there.
 
     Shape:
-        inputs: name -> `(N, T, D)`, float16 or float32 (vision may be frames `(N, T, C, H, W)`);
-            kept as it is, made float32 when a batch is made.
+        inputs: name -> `(N, T, D)`, float16 or float32 (vision may be frames `(N, T, C, H, W)`, or
+            pictures `(N, T, 3, H, W)` uint8 of 0 to 255); kept as it is, made float32 when a batch
+            is made, pictures from 0 to 1.
         masks: name -> `(N, T)` bool, True where a step is real; a name left out is all real.
         labels: `(N,)` int64 with `class_names`, or `(N, K)` or `(N, T, K)` float without.
         split, group, ids: `(N,)` str; left out: all "train", the ids, and "0", "1", ....
@@ -114,12 +115,15 @@ class FeatureSet(Dataset):
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> Batch:
-        """Gather samples as float32, with zeros where a step is not real."""
+        """Gather samples as float32, pictures from 0 to 1, with zeros where a step is not real."""
         rows = torch.as_tensor(indices, dtype=torch.long)
         masks = {name: self.masks[name][rows] for name in self.modalities}
         inputs = {}
         for name in self.modalities:
-            value = self.inputs[name][rows].float()
+            stored = self.inputs[name]
+            value = stored[rows].float()
+            if stored.dtype == torch.uint8:
+                value.div_(255)
             real = masks[name].reshape(*masks[name].shape, *[1] * (value.ndim - 2))
             inputs[name] = value.masked_fill_(~real, 0.0)  # indexing made a copy
         return Batch(inputs, masks, self.labels[rows])
@@ -227,6 +231,11 @@ def _check_streams(features: FeatureSet) -> None:
             raise FeatureError(f"'{name}' has {shape[0]} samples but 'labels' has {count}.")
         if 0 in shape:
             raise FeatureError(f"'{name}' has shape {shape}, in which a size is zero.")
+        if value.dtype == torch.uint8 and (value.ndim != 5 or shape[2] != 3):
+            raise FeatureError(
+                f"'{name}' is uint8 of shape {shape}, expected floats, or pictures of vision "
+                "(samples, steps, 3, height, width)."
+            )
         mask = features.masks[name]
         if tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool:
             raise FeatureError(

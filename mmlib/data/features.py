@@ -2,7 +2,7 @@
 
 It is an npz with `text`, `audio`, `vision` `(N, T, D)` (those there are), `text_mask`, ... `(N, T)`
 bool, `labels`, `class_names`, `split`, `group`, `ids` and `label_step`; what is optional is said at
-`load_features`.
+`load_features`. Vision may be pictures, `(N, T, 3, H, W)` uint8.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def _numbers(arrays: dict[str, np.ndarray], name: str) -> Tensor:
     value = arrays.pop(name)  # popped, so that a converted copy does not live beside the original
     if value.dtype.kind not in "fiu":
         raise FeatureError(f"'{name}' is of type {value.dtype}, expected float16 or float32.")
+    if value.dtype == np.uint8 and name == "vision" and value.ndim == 5:
+        return torch.from_numpy(np.ascontiguousarray(value))
     keep = value.dtype.itemsize == 2 and value.dtype.kind == "f"
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
         value = np.ascontiguousarray(value, dtype=np.float16 if keep else np.float32)
@@ -131,6 +133,8 @@ def _label_step(arrays: dict[str, np.ndarray]) -> int | None:
 
 def _refuse_not_finite(features: FeatureSet, name: str, samples_at_once: int = 256) -> None:
     """Refuse NaN and infinity at real steps, saying where; some samples at a time spare memory."""
+    if not features.inputs[name].is_floating_point():
+        return
     for start in range(0, len(features), samples_at_once):
         value = features.inputs[name][start : start + samples_at_once].flatten(2)
         bad = ~torch.isfinite(value)

@@ -18,6 +18,7 @@ class Standardised(nn.Module):
     training learned. A feature that is constant in training keeps its unit (it is only centred).
     What lies further than `limit` deviations from the mean is clipped to it: one wild value of an
     extractor then costs one sample no more than it must. Steps that are not real stay zero.
+    Pictures (uint8) have a scale of their own, 0 to 1, and keep it.
 
     Shape:
         called as the model: `(B, T, D)` streams by name, `masks` name -> `(B, T)` bool.
@@ -36,6 +37,8 @@ class Standardised(nn.Module):
     def learn(self, train_set: FeatureSet) -> Standardised:
         """Measure each feature's mean and deviation over the real steps of `train_set`."""
         for name in self.names:
+            if train_set.inputs[name].dtype == torch.uint8:
+                continue
             mean, deviation = feature_statistics(train_set.inputs[name], train_set.masks[name])
             self.get_buffer(f"mean_{name}").copy_(mean)
             self.get_buffer(f"deviation_{name}").copy_(deviation)

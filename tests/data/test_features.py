@@ -315,3 +315,55 @@ def test_standardisation_travels_with_the_weights_and_survives_wild_values(write
     other.load_state_dict(model.state_dict())
     wild = torch.full((1, 2, D_AUDIO), 1e30)
     assert torch.equal(other(audio=wild)["audio"], torch.full((1, 2, D_AUDIO), 4.0))
+
+
+def pictures(**changes) -> dict[str, np.ndarray]:
+    """Make a file whose vision is pictures; clip 2 lacks its last."""
+    mask = np.ones((N, 2), dtype=bool)
+    mask[2, 1] = False
+    frames = np.random.default_rng(1).integers(0, 256, (N, 2, 3, 5, 7), dtype=np.uint8)
+    frames[0, 0, 0, 0, :2] = 0, 255
+    return good(vision=frames, vision_mask=mask, **changes)
+
+
+def test_pictures_stay_bytes_in_memory_and_in_the_file_and_are_0_to_1_in_a_batch(write, tmp_path):
+    arrays = pictures()
+    features = load_features(write(arrays))
+    assert features.inputs["vision"].dtype == torch.uint8
+    assert np.array_equal(features.inputs["vision"].numpy(), arrays["vision"])
+    assert features.widths["vision"] == 3 * 5 * 7 and features.lengths["vision"] == 2
+    batch = features.batch([2, 0])
+    seen = batch.inputs["vision"]
+    assert seen.dtype == torch.float32
+    assert torch.equal(seen[0, 0], torch.from_numpy(arrays["vision"][2, 0]) / 255)
+    assert seen[1, 0, 0, 0, :2].tolist() == [0.0, 1.0]
+    assert (seen[0, 1] == 0).all() and batch.masks["vision"].tolist() == [[True, False], [True] * 2]
+    assert np.array_equal(features.inputs["vision"].numpy(), arrays["vision"]), "left as they were"
+    save_features(features.subset("valid"), tmp_path / "again.npz")
+    again = load_features(tmp_path / "again.npz")
+    assert again.inputs["vision"].dtype == torch.uint8
+    assert torch.equal(again.inputs["vision"], features.subset("valid").inputs["vision"])
+
+
+def test_pictures_keep_their_scale_where_other_streams_are_standardised(write):
+    features = load_features(write(pictures()))
+    model = Standardised(model=Echo(), widths=features.widths).learn(features)
+    batch = features.batch(range(N))
+    seen = model(**batch.inputs, masks=batch.masks)
+    assert torch.equal(seen["vision"], batch.inputs["vision"])
+    assert not torch.equal(seen["audio"], batch.inputs["audio"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"audio": torch.ones(2, 3, 4, dtype=torch.uint8)},
+        {"vision": torch.ones(2, 3, 4, dtype=torch.uint8)},
+        {"vision": torch.ones(2, 5, 6, 7, 3, dtype=torch.uint8)},  # the channels come last
+    ],
+)
+def test_bytes_that_are_no_pictures_are_refused(changes):
+    with pytest.raises(
+        FeatureError, match=r"uint8 of shape .* \(samples, steps, 3, height, width\)"
+    ):
+        FeatureSet(inputs=changes, masks={}, labels=torch.tensor([0, 1]), class_names=("a", "b"))
