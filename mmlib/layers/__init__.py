@@ -5,6 +5,7 @@ Every sequence is (batch, time, features); every mask is boolean, True where a s
 
 from mmlib.layers.attention import MultiHeadAttention, scaled_dot_product_attention
 from mmlib.layers.conv import MaskedBatchNorm, TemporalConv
+from mmlib.layers.modality_dropout import ModalityDropout
 from mmlib.layers.pooling import first_real, last_real, masked_max, masked_mean, pool
 from mmlib.layers.transformer import (
     CrossModalTransformer,
@@ -13,6 +14,7 @@ from mmlib.layers.transformer import (
     feed_forward,
     sinusoidal_codes,
 )
+from mmlib.layers.two_stream import TwoStreamBlock
 from mmlib.layers.vision import (
     ChannelAttention,
     ConvBlock,
@@ -30,12 +32,14 @@ __all__ = [
     "InvertedResidual",
     "LocalFeatureExtractor",
     "MaskedBatchNorm",
+    "ModalityDropout",
     "Modulator",
     "MultiHeadAttention",
     "SinusoidalPositions",
     "SpatialAttention",
     "TemporalConv",
     "TransformerBlock",
+    "TwoStreamBlock",
     "channel_shuffle",
     "feed_forward",
     "first_real",

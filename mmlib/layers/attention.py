@@ -182,7 +182,8 @@ class MultiHeadAttention(nn.Module):
             default ``query_dim``.
         num_heads: number of heads; must divide ``embed_dim``.
         dropout: share of the weights dropped in training.
-        bias: whether the four projections have an offset.
+        bias: whether the four projections have an offset; ``"output"``: only the last of them, as
+            in most vision transformers.
         score: ``"softmax"`` or ``"sigmoid"`` (J-01).
 
     Shape:
@@ -208,7 +209,7 @@ class MultiHeadAttention(nn.Module):
         embed_dim: int | None = None,
         num_heads: int,
         dropout: float = 0.0,
-        bias: bool = True,
+        bias: bool | Literal["output"] = True,
         score: Score = "softmax",
     ) -> None:
         """Build the four projections; see the class."""
@@ -225,13 +226,13 @@ class MultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.dropout = dropout
         self.score: Score = score
-        self.to_query = nn.Linear(query_dim, embed_dim, bias=bias)
-        self.to_key = nn.Linear(context_dim, embed_dim, bias=bias)
-        self.to_value = nn.Linear(context_dim, embed_dim, bias=bias)
-        self.to_output = nn.Linear(embed_dim, embed_dim, bias=bias)
+        self.to_query = nn.Linear(query_dim, embed_dim, bias=bias is True)
+        self.to_key = nn.Linear(context_dim, embed_dim, bias=bias is True)
+        self.to_value = nn.Linear(context_dim, embed_dim, bias=bias is True)
+        self.to_output = nn.Linear(embed_dim, embed_dim, bias=bool(bias))
         for projection in (self.to_query, self.to_key, self.to_value, self.to_output):
             nn.init.xavier_uniform_(projection.weight)
-            if bias:
+            if projection.bias is not None:
                 nn.init.zeros_(projection.bias)
 
     def forward(

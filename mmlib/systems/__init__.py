@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from mmlib.systems.avt_ca import AVTCA, AVTCAConfig
+from mmlib.systems.avt_ca import ablation as avt_ca_ablation
 from mmlib.systems.baselines import (
     BaselineConfig,
     Concat,
@@ -45,11 +47,18 @@ SYSTEMS: dict[str, System] = {
     "mmaaet": System(CAMMAAETConfig, ablation(transformer=True, cross_attention=False)),
     "ca_mmaae": System(CAMMAAETConfig, ablation(transformer=False, cross_attention=True)),
     "ca_mmaaet": System(CAMMAAETConfig, CAMMAAET),
+    "avt_ca_it1": System(AVTCAConfig, avt_ca_ablation(part="IT", num_heads=1)),
+    "avt_ca_it4": System(AVTCAConfig, avt_ca_ablation(part="IT", num_heads=4)),
+    "avt_ca_ct1": System(AVTCAConfig, avt_ca_ablation(part="CT", num_heads=1)),
+    "avt_ca_ct4": System(AVTCAConfig, avt_ca_ablation(part="CT", num_heads=4)),
+    "avt_ca": System(AVTCAConfig, AVTCA),
 }
 
 __all__ = [
+    "AVTCA",
     "CAMMAAET",
     "SYSTEMS",
+    "AVTCAConfig",
     "BaselineConfig",
     "CAMMAAETConfig",
     "Concat",

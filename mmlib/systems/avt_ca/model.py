@@ -1,0 +1,372 @@
+"""AVT-CA as a whole: two branches that ask each other in the middle, once more, and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmlib.backbones.visual_trunk import VisualTrunk
+from mmlib.layers import ModalityDropout, MultiHeadAttention, TemporalConv, TwoStreamBlock, pool
+from mmlib.systems.avt_ca.config import AVTCAConfig
+
+Maps = dict[str, Tensor]
+
+
+class AVTCAOutput(NamedTuple):
+    """What the model says of a batch.
+
+    Shape:
+        logits (B, C); audio, vision: each stream pooled over time, (B, D); copies: in training with
+        ``modality_dropout="copies"`` the logits of all copies, (4 B, C), else None
+    """
+
+    logits: Tensor
+    audio: Tensor
+    vision: Tensor
+    copies: Tensor | None = None
+
+
+class Stage(nn.Module):
+    """Two temporal convolutions, each with batch norm and ReLU; over audio each pools as well.
+
+    Shape:
+        - x: (B, T, in); mask: (B, T) bool or None -> (B, T', out) and its mask
+
+    Source:
+        AVT-CA, Algorithm 1.
+
+    Choices:
+        A-01: one-dimensional. A-03: ``pool_stride=1`` takes three steps away a convolution. A-17:
+        (B, T, D) outside.
+    """
+
+    def __init__(self, *, dims: tuple[int, int, int], **settings: Any) -> None:
+        """Build the two convolutions."""
+        super().__init__()
+        self.first = TemporalConv(in_dim=dims[0], out_dim=dims[1], norm="batch", **settings)
+        self.second = TemporalConv(in_dim=dims[1], out_dim=dims[2], norm="batch", **settings)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Convolve twice."""
+        return self.second(*self.first(x, mask))
+
+
+class Late(nn.Module):
+    """The attention at the end, in its three readings.
+
+    Shape:
+        - audio (B, Ta, Da), vision (B, Tv, Dv) and their masks -> the same shapes
+
+    Source:
+        AVT-CA, Algorithm 9 and its calls in Algorithm 10, where it is named cross attention and each
+        stream is given to it alone.
+
+    Choices:
+        A-18: ``"self"`` follows Algorithm 10; ``"shared"`` the released code, with one set of
+        weights for both; ``"cross"`` the name. A-19: a head has width / heads features.
+    """
+
+    def __init__(self, *, config: AVTCAConfig) -> None:
+        """Build one attention, or one a stream."""
+        super().__init__()
+        widths = config.audio_channels[-1], config.vision_channels[-1]
+        self.cross, self.shared = config.late == "cross", config.late == "shared"
+
+        def attention(query: int, context: int) -> MultiHeadAttention:
+            return MultiHeadAttention(
+                query_dim=query,
+                context_dim=context,
+                num_heads=config.num_heads,
+                dropout=config.dropout,
+            )
+
+        self.audio = attention(widths[0], widths[self.cross])
+        self.vision = None if self.shared else attention(widths[1], widths[not self.cross])
+
+    def forward(self, streams: _Pair, maps: Maps | None) -> _Pair:
+        """Let each stream attend to itself, or to the other."""
+        attend = self.audio, self.audio if self.vision is None else self.vision
+        return _attend(streams, attend, "late", maps, cross=self.cross)
+
+
+class _Pair(NamedTuple):
+    """Both streams on their way: names, states (B, T, D), masks (B, T) or None."""
+
+    names: tuple[str, str]
+    states: tuple[Tensor, Tensor]
+    masks: tuple[Tensor | None, Tensor | None]
+
+
+def _attend(
+    streams: _Pair,
+    modules: tuple[nn.Module, nn.Module],
+    stage: str,
+    maps: Maps | None,
+    *,
+    cross: bool = True,
+) -> _Pair:
+    """Let each stream ask the other, or itself; keep the weights where they are wanted."""
+    found = []
+    for own, ask in enumerate(modules):
+        other = 1 - own if cross else own
+        given: dict[str, Any] = {"padding_mask": streams.masks[other]}
+        if isinstance(ask, TwoStreamBlock):
+            given["query_mask"] = streams.masks[own]
+        out = ask(
+            streams.states[own], streams.states[other], return_weights=maps is not None, **given
+        )
+        if maps is not None:
+            out, maps[f"{stage}/{streams.names[own]}_from_{streams.names[other]}"] = out
+        found.append(out)
+    return streams._replace(states=(found[0], found[1]))
+
+
+class AVTCA(nn.Module):
+    """The whole model: convolutions, intermediate fusion, convolutions, two attentions, a head.
+
+    Shape:
+        - audio: (B, Ta, audio_dim); vision: (B, Tv, 3, H, W) in [0, 1], or (B, Tv, vision_dim);
+          masks: name -> (B, T) bool, True where a step is real (a name left out is all real).
+          Another modality may be given as to every system; it is not looked at.
+        - returns: an `AVTCAOutput`: logits (B, C), audio (B, D), vision (B, D), copies
+
+    Source:
+        AVT-CA, section 3 and Algorithm 10.
+
+    Choices:
+        A-11: frames of all samples go through the trunk at once. A-15: the stream that is updated
+        asks. A-16: the second pair of attentions is there. A-21: a dense layer makes the classes.
+        A-22: logits. A-25: the trunk's batch norm needs two frames in training. A sample with no
+        real step of a stream counts with zeros there; the paper says nothing of it.
+
+    Raises:
+        ValueError: a stream is missing, or a stream or mask has the wrong shape.
+    """
+
+    def __init__(self, *, config: AVTCAConfig) -> None:
+        """Build the parts in the order in which the data meets them; see the class."""
+        super().__init__()
+        self.config = config
+        audio, vision = config.audio_channels, config.vision_channels
+        self.modality_dropout: ModalityDropout | None = None
+        if config.modality_dropout is not None:
+            self.modality_dropout = ModalityDropout(
+                form=config.modality_dropout, rate=config.modality_rate
+            )
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.visual: nn.Module
+        if config.vision_dim is None:
+            self.visual = VisualTrunk(repeats=config.trunk_repeats, channels=config.trunk_channels)
+            seen = config.trunk_channels[-1]
+        else:
+            self.visual = nn.Linear(config.vision_dim, config.projection_dim)
+            seen = config.projection_dim
+        pooling = {
+            "padding": config.padding,
+            "pool_size": config.pool_size,
+            "pool_stride": config.pool_stride,
+        }
+        self.audio_stage1 = Stage(dims=(config.audio_dim, audio[0], audio[1]), **pooling)
+        self.vision_stage1 = Stage(dims=(seen, vision[0], vision[1]))
+        self.intermediate = nn.ModuleList()
+        if config.intermediate:
+            widths = audio[1], vision[1]
+            self.intermediate.extend(
+                TwoStreamBlock(
+                    query_dim=query,
+                    context_dim=context,
+                    num_heads=config.num_heads,
+                    dropout=config.dropout,
+                    norm=config.norm,
+                )
+                for query, context in (widths, widths[::-1])
+            )
+        self.audio_stage2 = Stage(dims=(audio[1], audio[2], audio[3]), **pooling)
+        self.vision_stage2 = Stage(dims=(vision[1], vision[2], vision[3]))
+        self.second = nn.ModuleList()
+        if config.second_attention:
+            widths = audio[3], vision[3]
+            self.second.extend(
+                MultiHeadAttention(
+                    query_dim=query,
+                    context_dim=context,
+                    num_heads=config.num_heads,
+                    dropout=config.dropout,
+                    bias="output",
+                )
+                for query, context in (widths, widths[::-1])
+            )
+        self.late = None if config.late is None else Late(config=config)
+        self.fusion_dropout = nn.Dropout(config.fusion_dropout)
+        joined = audio[3] + vision[3] if config.merge == "concat" else audio[3]
+        self.classifier = nn.Linear(
+            joined * (1 if config.label_step is None else 2), config.num_classes
+        )
+
+    def forward(
+        self,
+        *,
+        text: Tensor | None = None,
+        audio: Tensor | None = None,
+        vision: Tensor | None = None,
+        masks: dict[str, Tensor] | None = None,
+    ) -> AVTCAOutput:
+        """Run Algorithm 10; see the class."""
+        return self._run({"text": text, "audio": audio, "vision": vision}, masks or {}, None)
+
+    @torch.no_grad()
+    def attention_maps(self, *, masks: dict[str, Tensor] | None = None, **inputs: Tensor) -> Maps:
+        """Give the weights of every attention, as at evaluation, by stage and who asks whom.
+
+        Shape:
+            returns: ``"intermediate/audio_from_vision"``, ``"second/vision_from_audio"``,
+            ``"late/audio_from_audio"``, ... -> (B, num_heads, Tq, Tk), those that the model has
+        """
+        maps: Maps = {}
+        training = self.training
+        self.eval()
+        try:
+            self._run(dict(inputs), masks or {}, maps)
+        finally:
+            self.train(training)
+        return maps
+
+    @torch.no_grad()
+    def predict_proba(self, **inputs: Any) -> Tensor:
+        """Say how probable each emotion is: the softmax at the end of Algorithm 10, (B, C)."""
+        return self(**inputs).logits.float().softmax(-1)
+
+    def loss(self, output: AVTCAOutput, batch: Any) -> Tensor:
+        """Take the cross-entropy of Eq. 1, over all copies where there are some."""
+        if output.copies is None:
+            return F.cross_entropy(output.logits.float(), batch.labels)
+        times = len(output.copies) // len(batch.labels)
+        return F.cross_entropy(output.copies.float(), batch.labels.repeat(times))
+
+    def _run(
+        self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor], maps: Maps | None
+    ) -> AVTCAOutput:
+        names = self.config.streams
+        given = self._checked(inputs, masks)
+        count = len(given[names[0]])
+        masks = {name: masks[name] for name in names if name in masks}
+        if self.modality_dropout is not None and self.training:
+            given, masks = self.modality_dropout(given, masks)
+        streams = self._front(given, masks)
+        if self.config.intermediate:
+            streams = self._added(streams, self.intermediate, "intermediate", maps)
+        streams = self._convolved(streams, self.audio_stage2, self.vision_stage2)
+        if self.config.second_attention:
+            streams = self._added(streams, self.second, "second", maps)
+        if self.late is not None:
+            streams = self.late(streams, maps)
+        audio, vision = (
+            pool(states, mask, self.config.pool)
+            for states, mask in zip(streams.states, streams.masks, strict=True)
+        )
+        logits = self.classifier(self.fusion_dropout(self._merged(audio, vision, streams)))
+        copies = logits if len(logits) > count else None
+        return AVTCAOutput(logits[:count], audio[:count], vision[:count], copies)
+
+    def _front(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> _Pair:
+        """What each branch does before it meets the other."""
+        names = self.config.streams
+        audio, vision = (inputs[name] for name in names)
+        heard, watched = masks.get(names[0]), masks.get(names[1])
+        if self.config.vision_dim is None:
+            seen = self.visual(vision, watched)  # (B, Tv, 1024)
+        else:
+            seen = self.visual(self.input_dropout(vision))
+        streams = _Pair(names, (self.input_dropout(audio), seen), (heard, watched))
+        return self._convolved(streams, self.audio_stage1, self.vision_stage1)
+
+    @staticmethod
+    def _convolved(streams: _Pair, audio: nn.Module, vision: nn.Module) -> _Pair:
+        heard, heard_mask = audio(streams.states[0], streams.masks[0])
+        seen, seen_mask = vision(streams.states[1], streams.masks[1])
+        return streams._replace(states=(heard, seen), masks=(heard_mask, seen_mask))
+
+    @staticmethod
+    def _added(streams: _Pair, modules: nn.ModuleList, stage: str, maps: Maps | None) -> _Pair:
+        """Let the streams ask each other, and add to each what it was told."""
+        told = _attend(streams, (modules[0], modules[1]), stage, maps).states
+        own = streams.states
+        return streams._replace(states=(own[0] + told[0], own[1] + told[1]))
+
+    def _merged(self, audio: Tensor, vision: Tensor, streams: _Pair) -> Tensor:
+        """Join the pooled streams, and the states of the step that has the label."""
+        parts = [(audio, vision)]
+        if self.config.label_step is not None:
+            here = [
+                _at(states, mask, self.config.label_step)
+                for states, mask in zip(streams.states, streams.masks, strict=True)
+            ]
+            parts.append((here[0], here[1]))
+        add = self.config.merge == "add"
+        return torch.cat([x for a, v in parts for x in ((a + v,) if add else (a, v))], dim=-1)
+
+    def _checked(
+        self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Refuse what the branches cannot take, by name."""
+        given: dict[str, Tensor] = {}
+        for place, name in enumerate(self.config.streams):
+            x, mask = inputs.get(name), masks.get(name)
+            if x is None:
+                raise ValueError(
+                    f"AVT-CA needs {' and '.join(self.config.streams)}, but {name} is missing; the "
+                    "paper has no way to do without. Take a system that has, such as 'concat'."
+                )
+            shape = tuple(x.shape)
+            width = self.config.vision_dim if place else self.config.audio_dim
+            if width is None:
+                if x.ndim != 5:
+                    raise ValueError(
+                        f"{name} has shape {shape}, expected frames (batch, steps, 3, height, "
+                        "width); for features build the model with vision_dim=their width."
+                    )
+            elif x.ndim != 3 or shape[2] != width:
+                raise ValueError(
+                    f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
+                    "built for."
+                )
+            if mask is not None and (tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool):
+                raise ValueError(
+                    f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected "
+                    f"bool of shape {shape[:2]}, True where a step is real."
+                )
+            given[name] = x
+        return given
+
+
+def _at(states: Tensor, mask: Tensor | None, step: int) -> Tensor:
+    """Take one step's state; a shorter stream gives its last."""
+    step = min(step, states.shape[1] - 1)
+    return states[:, step] if mask is None else states[:, step] * mask[:, step, None]
+
+
+def ablation(*, part: str, num_heads: int) -> Callable[..., AVTCA]:
+    """Give the maker of a model with one of the two parts, whatever a config says.
+
+    ``"IT"`` keeps the intermediate fusion and nothing after the second stage; ``"CT"`` keeps the
+    attention at the end and nothing before it. Both pool by the mean.
+
+    Choices:
+        A-24: the paper does not say what stands in for the part that is taken away.
+    """
+
+    def make(*, config: AVTCAConfig) -> AVTCA:
+        alone: dict[str, Any] = {"second_attention": False, "pool": "mean", "num_heads": num_heads}
+        alone |= {"late": None} if part == "IT" else {"intermediate": False}
+        if part == "CT" and config.late is None:
+            alone["late"] = "self"
+        if part == "IT":
+            alone["intermediate"] = True
+        return AVTCA(config=replace(config, **alone))
+
+    return make
