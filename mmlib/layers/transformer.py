@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mmlib.layers.attention import MultiHeadAttention
+from mmlib.layers.attention import MultiHeadAttention, Score
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 
@@ -79,6 +79,7 @@ class TransformerBlock(nn.Module):
         dropout: rate after each part and on the attention weights.
         activation: ``"relu"`` or ``"gelu"``.
         norm: ``"post"`` or ``"pre"``.
+        score: of the attention, ``"softmax"`` or ``"sigmoid"`` (J-01).
 
     Shape:
         - x: (B, T, embed_dim); padding_mask: (B, T) bool, True where a step is real
@@ -105,6 +106,7 @@ class TransformerBlock(nn.Module):
         dropout: float = 0.1,
         activation: str = "relu",
         norm: Literal["post", "pre"] = "post",
+        score: Score = "softmax",
     ) -> None:
         """Build the two parts and their norms; see the class."""
         super().__init__()
@@ -112,7 +114,7 @@ class TransformerBlock(nn.Module):
             raise ValueError(f"norm={norm!r} is unknown; expected 'post' or 'pre'.")
         self.norm = norm
         self.attention = MultiHeadAttention(
-            query_dim=embed_dim, num_heads=num_heads, dropout=dropout
+            query_dim=embed_dim, num_heads=num_heads, dropout=dropout, score=score
         )
         self.ffn = feed_forward(embed_dim, ffn_dim or 4 * embed_dim, activation)
         self.norm1 = nn.LayerNorm(embed_dim)

@@ -23,6 +23,7 @@ from mmlib.systems.baselines import (
     TensorFusion,
 )
 from mmlib.systems.ca_mmaaet import CAMMAAET, CAMMAAETConfig, ablation
+from mmlib.systems.jmt import JMT, JMTConfig
 
 
 class System(NamedTuple):
@@ -47,6 +48,7 @@ SYSTEMS: dict[str, System] = {
     "mmaaet": System(CAMMAAETConfig, ablation(transformer=True, cross_attention=False)),
     "ca_mmaae": System(CAMMAAETConfig, ablation(transformer=False, cross_attention=True)),
     "ca_mmaaet": System(CAMMAAETConfig, CAMMAAET),
+    "jmt": System(JMTConfig, JMT),
     "avt_ca_it1": System(AVTCAConfig, avt_ca_ablation(part="IT", num_heads=1)),
     "avt_ca_it4": System(AVTCAConfig, avt_ca_ablation(part="IT", num_heads=4)),
     "avt_ca_ct1": System(AVTCAConfig, avt_ca_ablation(part="CT", num_heads=1)),
@@ -57,6 +59,7 @@ SYSTEMS: dict[str, System] = {
 __all__ = [
     "AVTCA",
     "CAMMAAET",
+    "JMT",
     "SYSTEMS",
     "AVTCAConfig",
     "BaselineConfig",
@@ -64,6 +67,7 @@ __all__ = [
     "Concat",
     "Early",
     "Gated",
+    "JMTConfig",
     "Late",
     "Majority",
     "MajorityConfig",
