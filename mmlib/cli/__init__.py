@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mmlib.cli import compare, convert, evaluate, extract, grade, split, train
+from mmlib.cli import compare, convert, download, evaluate, extract, grade, split, train
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
@@ -21,6 +21,7 @@ COMMANDS = (
     evaluate,
     compare,
     split,
+    download,
     extract,
     convert,
     grade,
@@ -47,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         again = shlex.join(["python", "-m", "mmlib", *words])
-        more = again if "--resume" in words or options.command == "extract" else f"{again} --resume"
-        hint = f"; continue with: {more}" if options.command in ("train", "extract") else ""
+        resumes = "--resume" in words or options.command in ("extract", "download")
+        more = again if resumes else f"{again} --resume"
+        known = ("train", "extract", "download")
+        hint = f"; continue with: {more}" if options.command in known else ""
         say(f"mmlib {options.command}: interrupted{hint}")
         return INTERRUPTED
 

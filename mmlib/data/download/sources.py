@@ -1,0 +1,263 @@
+"""Where public data sets are, what one may do with them, and which files and checksums they have."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from mmlib.data.download.transfer import DownloadError, UnreachableError, reason_of
+from mmlib.data.extras import load_extra
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set; checksum ("md5:...", "sha256:...") and size where they are published."""
+
+    name: str
+    url: str
+    checksum: str | None = None
+    size: int | None = None
+
+    @property
+    def is_archive(self) -> bool:
+        """Say whether it is unpacked after it came."""
+        return self.name.endswith(".zip")
+
+
+Known = Mapping[str, RemoteFile]
+Lister = Callable[[Sequence[str], Sequence[int], str | None, Any, Known], list[RemoteFile]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set: its terms, its parts, and how to list its files."""
+
+    name: str
+    title: str
+    home: str
+    licence: str
+    licence_url: str
+    terms: str
+    citation: str
+    parts: dict[str, str]  # name -> what it is
+    default: str
+    actors: range
+    lister: Lister
+    otherwise: str  # where else to look when the publisher fails
+
+    @property
+    def notice(self) -> str:
+        """What one has to know before anything is fetched."""
+        return (
+            f"{self.title}\n  home     {self.home}\n  licence  {self.licence} ({self.licence_url})\n"
+            f"  terms    {self.terms}\n  cite     {self.citation}"
+        )
+
+    def list_files(
+        self,
+        parts: Sequence[str],
+        actors: Iterable[int],
+        *,
+        mirror: str | None,
+        session: Any,
+        known: Known,
+    ) -> list[RemoteFile]:
+        """List the files of some parts and actors; names and checksums come from the publisher.
+
+        Args:
+            parts: some of `self.parts`.
+            actors: some of `self.actors`.
+            mirror: a server with the same paths as the publisher's, asked in their place.
+            session: a `requests.Session`.
+            known: files whose published checksum an earlier run has read, by name.
+
+        Raises:
+            DownloadError: the list cannot be had, or is no list.
+        """
+        base = mirror.rstrip("/") if mirror else None
+        return self.lister(parts, list(actors), base, session, known)
+
+
+# The record's page shows this value for this file, and many have found it after downloading. It holds
+# where the record cannot be asked; where the record says otherwise, the download is refused.
+_NOTED = {
+    "Audio_Speech_Actors_01-24.zip": ("md5:bc696df654c87fed845eb13823edef8a", 208_468_073),
+}
+_RECORD = "1188976"
+
+
+def _ravdess(
+    parts: Sequence[str], actors: Sequence[int], base: str | None, session: Any, known: Known
+) -> list[RemoteFile]:
+    """List archives by name, with the md5 and size that Zenodo's record of the data set has."""
+    base = base or "https://zenodo.org"
+    names = []
+    for part in parts:
+        stream, kind = (word.capitalize() for word in part.split("-"))
+        if stream == "Audio":
+            names.append(f"Audio_{kind}_Actors_01-24.zip")
+        else:  # actor 18 did not sing
+            names += [
+                f"Video_{kind}_Actor_{actor:02d}.zip"
+                for actor in actors
+                if not (kind == "Song" and actor == 18)
+            ]
+    published = _zenodo(f"{base}/api/records/{_RECORD}", session)
+    files = []
+    for name in names:
+        checksum, size = published.get(name, (None, None))
+        noted, length = _NOTED.get(name, (None, None))
+        if noted and checksum and noted != checksum:
+            raise DownloadError(
+                f"{base} publishes {checksum} for {name}, but {noted} is known from the record's "
+                "page; one of them is wrong, so nothing was fetched."
+            )
+        url = f"{base}/records/{_RECORD}/files/{name}?download=1"
+        files.append(RemoteFile(name, url, checksum or noted, size or length))
+    return files
+
+
+def _zenodo(url: str, session: Any) -> dict[str, tuple[str | None, int | None]]:
+    """Read checksum and size of each file from a record; nothing where there is no such record."""
+    text = _fetch(url, session, missing="{}")
+    try:
+        entries = json.loads(text).get("files", [])
+        found = {}
+        for entry in entries:
+            name = entry.get("key") or entry["filename"]  # as of 2018 to 2023, and since
+            checksum, size = entry.get("checksum"), entry.get("size") or entry.get("filesize")
+            if isinstance(checksum, str) and re.fullmatch("[0-9a-f]{32}", checksum):
+                checksum = f"md5:{checksum}"
+            good = isinstance(checksum, str) and re.fullmatch("md5:[0-9a-f]{32}", checksum)
+            found[name] = (checksum if good else None, int(size) if size else None)
+        return found
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DownloadError(f"{url} is no record of Zenodo's, so there are no checksums.") from None
+
+
+_REPOSITORY = "CheyneyComputerScience/CREMA-D"
+_FOLDERS = {"video": ("VideoFlash", ".flv"), "audio": ("AudioWAV", ".wav")}
+
+
+def _cremad(
+    parts: Sequence[str], actors: Sequence[int], base: str | None, session: Any, known: Known
+) -> list[RemoteFile]:
+    """List recordings by the repository's tree; Git LFS keeps the SHA-256 and size of each.
+
+    What git itself has of a recording is a pointer: three lines, with the checksum and the size of
+    the content, which lies elsewhere.
+    """
+    api, raw, media = (
+        (base, base, base)
+        if base
+        else (
+            "https://api.github.com",
+            "https://raw.githubusercontent.com",
+            "https://media.githubusercontent.com",
+        )
+    )
+    tree = f"{api}/repos/{_REPOSITORY}/git/trees/master?recursive=1"
+    try:
+        listing = json.loads(_fetch(tree, session))
+        paths = sorted(entry["path"] for entry in listing["tree"])
+        if listing.get("truncated"):
+            raise DownloadError(f"{tree} is cut short, so recordings would be missing.")
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise DownloadError(f"{tree} is no listing of a repository.") from None
+    wanted = set(actors)
+    names = []
+    for part in parts:
+        folder, ending = _FOLDERS[part]
+        form = re.compile(rf"{folder}/(\d{{4}})_[A-Z]{{3}}_[A-Z]{{3}}_[A-Z]+{re.escape(ending)}")
+        matches = [(form.fullmatch(path), path) for path in paths]
+        names += [path for match, path in matches if match and int(match[1]) in wanted]
+
+    def pointer(name: str) -> RemoteFile:
+        if name in known:
+            return known[name]
+        text = _fetch(f"{raw}/{_REPOSITORY}/master/{name}", session)
+        oid = re.search(r"^oid (sha256:[0-9a-f]{64})$", text, re.MULTILINE)
+        size = re.search(r"^size (\d+)$", text, re.MULTILINE)
+        if not oid or not size:
+            raise DownloadError(f"{name} has no Git LFS pointer in {_REPOSITORY}.")
+        url = f"{media}/media/{_REPOSITORY}/master/{name}"
+        return RemoteFile(name, url, oid[1], int(size[1]))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            return list(pool.map(pointer, names))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch(url: str, session: Any, *, missing: str | None = None) -> str:
+    """Fetch a small text, in three tries; `missing` stands for what is not there (404)."""
+    requests = load_extra("requests", extra="data", purpose="downloading")
+    reason = ""
+    for _ in range(3):
+        try:
+            answer = session.get(url, timeout=(15.0, 60.0))
+        except requests.RequestException as error:
+            reason = reason_of(error)
+            continue
+        if answer.status_code == 404 and missing is not None:
+            return missing
+        if answer.status_code == 200:
+            return answer.text
+        reason = f"the server answers {answer.status_code} {answer.reason}"
+        if answer.status_code < 500:
+            raise DownloadError(f"{url} cannot be had: {reason}.")
+    raise UnreachableError(f"{url} cannot be reached ({reason}; 3 tries); is there a network?")
+
+
+SOURCES = {
+    "ravdess": Source(
+        name="ravdess",
+        title="RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song",
+        home="https://zenodo.org/records/1188976",
+        licence="CC BY-NC-SA 4.0",
+        licence_url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
+        terms="name the authors; not for commercial use (they sell a licence for that); pass on what "
+        "you make from it under the same licence only.",
+        citation="Livingstone and Russo (2018), PLoS ONE 13(5): e0196391, "
+        "https://doi.org/10.1371/journal.pone.0196391; data https://doi.org/10.5281/zenodo.1188976.",
+        parts={
+            "video-speech": "spoken, with picture and sound, and without sound (an archive an actor)",
+            "audio-speech": "spoken, sound alone (one archive)",
+            "video-song": "sung, with picture and sound, and without sound (an archive an actor)",
+            "audio-song": "sung, sound alone (one archive)",
+        },
+        default="video-speech",
+        actors=range(1, 25),
+        lister=_ravdess,
+        otherwise="archives that you fetch from the record's page with a browser, and put into the "
+        "folder, are verified and unpacked by the same command.",
+    ),
+    "cremad": Source(
+        name="cremad",
+        title="CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset",
+        home=f"https://github.com/{_REPOSITORY}",
+        licence="Open Database License 1.0, contents under the Database Contents License 1.0",
+        licence_url="https://opendatacommons.org/licenses/odbl/1-0/",
+        terms="name the source; pass on a database that you make from it under the same licence, and "
+        "without technical locks.",
+        citation="Cao, Cooper, Keutmann, Gur, Nenkova and Verma (2014), IEEE Transactions on "
+        "Affective Computing 5(4): 377-390, https://doi.org/10.1109/TAFFC.2014.2336244.",
+        parts={
+            "video": "picture and sound (VideoFlash, flv)",
+            "audio": "sound alone (AudioWAV, wav)",
+        },
+        default="video",
+        actors=range(1001, 1092),
+        lister=_cremad,
+        otherwise="when GitHub's budget for large files is used up, the authors' mirror "
+        "https://gitlab.com/cs-cooper-lab/crema-d-mirror has the recordings, too.",
+    ),
+}
