@@ -3,6 +3,10 @@
 build/notebooks/ gets the executed notebooks, build/ an HTML page of each and an index, and
 build/timings.json the measured seconds, from which tools/timings.py writes the README's table.
 The exit code is 1 if a lesson fails or runs over its budget.
+
+With `--clock FILE` nothing is run: the pages are those of the stored notebooks, and the seconds are
+those that tools/lesson_clock.py took while nbval ran them, with the answers and without. The gate
+does this, where nbval has run every lesson and compared what it put out.
 """
 
 import argparse
@@ -39,6 +43,9 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("numbers", nargs="*", metavar="NN", help="lessons' numbers; all if none")
     parser.add_argument("--slack", type=float, default=1.0, help="multiplies the time budgets")
+    parser.add_argument(
+        "--clock", metavar="FILE", type=Path, help="run nothing, take nbval's times"
+    )
     asked = parser.parse_args(arguments)
     try:
         course = [read_lesson(path) for path in lessons.sources(root, asked.numbers)]
@@ -50,7 +57,11 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     for place, lesson in enumerate(course, 1):
         print(f"[{place}/{len(course)}] {lesson.stem} ...", end=" ", flush=True)
         try:
-            seconds[lesson.number] = round(_run(lesson, root, asked.slack), 1)
+            if asked.clock is None:
+                took = _run(lesson, root, asked.slack)
+            else:
+                took = _run_by_nbval(lesson, root, asked.clock)
+            seconds[lesson.number] = round(took, 1)
         except (BuildError, OSError) as error:
             print(f"FAILED\n{error}")
             failed += 1
@@ -59,7 +70,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         over = seconds[lesson.number] > limit
         failed += over
         print(f"{seconds[lesson.number]:.1f} s" + f", OVER its budget of {limit:.0f} s" * over)
-    editions.write(timings, json.dumps(dict(sorted(seconds.items())), indent=1) + "\n")
+    if asked.clock is None:  # the README's table is of lessons that ran alone
+        editions.write(timings, json.dumps(dict(sorted(seconds.items())), indent=1) + "\n")
     _write_index(root, seconds)
     print(f"pages: {(root / 'build' / 'index.html').relative_to(root)}")
     return 1 if failed else 0
@@ -71,9 +83,27 @@ def _run(lesson: Lesson, root: Path, slack: float) -> float:
     folder = root / editions.GUIDED
     seconds = execute.run(notebook, folder, cell_seconds=execute.CELL_SECONDS * slack)
     editions.write(root / "build" / "notebooks" / name, editions.as_text(notebook))
+    _write_page(lesson, notebook, root)
+    return seconds
+
+
+def _run_by_nbval(lesson: Lesson, root: Path, clock: Path) -> float:
+    """The longer of the times of the lesson's two executed editions; its page is made of the stored one.
+
+    Raises:
+        BuildError: nbval has not run one of them.
+    """
+    seconds = json.loads(clock.read_text(encoding="utf-8"))
+    names = [f"{edition}/{lesson.stem}.ipynb" for edition in (editions.GUIDED, editions.SOLUTIONS)]
+    if missing := [name for name in names if name not in seconds]:
+        raise BuildError(f"nbval has not run {' and '.join(missing)}: {clock} has no time of it")
+    _write_page(lesson, nbformat.read(root / names[0], as_version=4), root)
+    return max(seconds[name] for name in names)
+
+
+def _write_page(lesson: Lesson, notebook: NotebookNode, root: Path) -> None:
     title = f"{lesson.number} {lesson.title}"
     editions.write(root / "build" / f"{lesson.stem}.html", page(notebook, title))
-    return seconds
 
 
 def page(notebook: NotebookNode, title: str) -> str:

@@ -18,17 +18,20 @@ BUDGET_MINUTES = 35
 # The lessons run without a network: tools/offline/sitecustomize.py closes it for Python.
 OFFLINE = ROOT / "tools" / "offline"
 OFFLINE_PARTS = ("nbval",)
+CLOCK = "build/nbval.json"
 
 NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", CELL_SECONDS]
-# loadfile: the cells of one notebook share a kernel, and so a worker.
+# loadfile: the cells of one notebook share a kernel, and so a worker; lesson_clock orders the files.
+SHARED = ["-n", WORKERS, "--dist=loadfile", "--no-loadscope-reorder"]
+TIMED = ["-p", "tools.lesson_clock", "--lesson-clock", CLOCK]
 PARTS: dict[str, list[str]] = {
     "lint": [PYTHON, "-m", "ruff", "check", "."],
     "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "types": [PYTHON, "-m", "mypy"],
     "tests": [PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--durations=15"],
-    "course": [PYTHON, "tools/run_course.py", "--slack", "1.5"],  # budgets, for a noisy machine
-    "nbval": [PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--dist=loadfile", *NBVAL]
-    + ["notebooks", "solutions"],
+    "nbval": [PYTHON, "-m", "pytest", "-q", *SHARED, *TIMED, *NBVAL, "notebooks", "solutions"],
+    # Budgets, for a noisy machine, of the lessons as nbval has just run them; and their pages.
+    "course": [PYTHON, "tools/run_course.py", "--slack", "1.5", "--clock", CLOCK],
 }
 
 
