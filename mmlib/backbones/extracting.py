@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.backbones.feature_cache import FeatureCache, Kept
 from mmlib.backbones.loading import PretrainedError
 from mmlib.backbones.pretrained import AudioEncoder, Encoder, Prepared
+from mmlib.data.clip_streams import Failure, stack_clips
 from mmlib.data.clip_table import Clip, class_numbers
 from mmlib.data.extras import load_extra
+from mmlib.data.feature_cache import FeatureCache, Kept
 from mmlib.data.feature_set import FeatureSet
 from mmlib.data.media import MediaError, read_frames, read_sound
 
@@ -25,14 +26,6 @@ from mmlib.data.media import MediaError, read_frames, read_sound
 LENGTHS = {"text": 36, "audio": 128, "vision": 10}
 
 Outcome = Prepared | MediaError | PretrainedError
-
-
-class Failure(NamedTuple):
-    """A stream of a clip that could not be had, and why."""
-
-    clip: str
-    stream: str
-    reason: str
 
 
 class Extraction(NamedTuple):
@@ -178,13 +171,10 @@ def _extract_stream(
 def _stacked(
     kept: dict[int, Kept], count: int, length: int, reasons: dict[int, str], computed: int
 ) -> _Stream:
-    """Put clips side by side, each padded to the common length."""
-    width = next(iter(kept.values())).features.shape[1]
+    """Put clips side by side, letting go of each as soon as it is in its place."""
     longer = sum(one.steps > length for one in kept.values())
-    features, mask = torch.zeros(count, length, width), torch.zeros(count, length, dtype=torch.bool)
-    for row in list(kept):
-        part = kept.pop(row).features
-        features[row, : len(part)], mask[row, : len(part)] = part, True
+    parts = ((row, kept.pop(row).features) for row in list(kept))
+    features, mask = stack_clips(parts, count, length)
     return _Stream(features, mask, reasons, computed, longer)
 
 

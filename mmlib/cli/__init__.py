@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mmlib.cli import compare, convert, download, evaluate, extract, grade, split, train
+from mmlib.cli import compare, convert, download, evaluate, extract, grade, prepare, split, train
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
@@ -22,6 +22,7 @@ COMMANDS = (
     compare,
     split,
     download,
+    prepare,
     extract,
     convert,
     grade,
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         again = shlex.join(["python", "-m", "mmlib", *words])
-        resumes = "--resume" in words or options.command in ("extract", "download")
+        resumes = "--resume" in words or options.command in ("extract", "download", "prepare")
         more = again if resumes else f"{again} --resume"
-        known = ("train", "extract", "download")
+        known = ("train", "extract", "download", "prepare")
         hint = f"; continue with: {more}" if options.command in known else ""
         say(f"mmlib {options.command}: interrupted{hint}")
         return INTERRUPTED

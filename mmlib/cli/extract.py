@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands, add_device, find_device, say
+from mmlib.cli.shared import Commands, add_device, find_device, report_failures, say
 
 if TYPE_CHECKING:
     from mmlib.backbones.extracting import Extraction
@@ -157,14 +157,4 @@ def _report(made: Extraction, table: ClipTable, lengths: dict[str, int], out: Pa
                 f"mmlib extract: {count} of {len(features)} clips have more than {lengths[stream]} "
                 f"{stream} steps and were cut; {option} keeps more."
             )
-    for failure in made.failures:
-        say(f"mmlib extract: {failure.clip}: no {failure.stream}: {failure.reason}")
-    if made.failures:
-        left = f"left out: {', '.join(made.left_out)}" if made.left_out else "no clip is left out"
-        count = len(made.failures)
-        what = (
-            "1 stream could not be had and is"
-            if count == 1
-            else f"{count} streams could not be had and are"
-        )
-        say(f"mmlib extract: {what} masked as absent; {left}.")
+    report_failures("extract", made.failures, made.left_out)

@@ -6,17 +6,23 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmlib.data import FeatureSet
+    from mmlib.data.clip_streams import Failure
 
 Commands = Any  # argparse keeps the type of what `add_subparsers` returns to itself
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Declare `--data` and `--n`."""
-    parser.add_argument("--data", required=True, help="FEATURES.npz, theatre or theatre:PRESET")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="FEATURES.npz, theatre, theatre:PRESET or theatre:PRESET:frames",
+    )
     parser.add_argument("--n", type=int, default=1000, help="clips, where the data are the theatre")
 
 
@@ -32,14 +38,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
-    """Load a feature file, or play the theatre; keep only the named streams (`audio,vision`)."""
+    """Load a feature file, or play the theatre; keep only the named streams (`audio,vision`).
+
+    `theatre:PRESET:frames` has the pictures themselves instead of the face units.
+    """
     from mmlib.data import load_features
 
-    stage, _, preset = data.partition(":")
+    stage, _, play = data.partition(":")
     if stage == "theatre":
         from mmlib.data import theatre
 
-        features = theatre.make(preset or "masks", n=n).features()
+        preset, _, vision = play.partition(":")
+        features = theatre.make(preset or "masks", n=n).features(vision=vision or "units")
     else:
         features = load_features(data)
     return features.select(streams.split(",")) if streams else features
@@ -55,6 +65,21 @@ def warn_of_leaks(command: str, features: FeatureSet, data: str) -> None:
             f"mmlib {command}: warning: {leaks.sentence()}; split it by group with: python -m mmlib "
             f"split --data {shlex.quote(data)} --out BY_GROUP.npz"
         )
+
+
+def report_failures(command: str, failures: Sequence[Failure], left_out: Sequence[str]) -> None:
+    """Name every stream of a clip that could not be had, and every clip that is left out for it."""
+    for failure in failures:
+        say(f"mmlib {command}: {failure.clip}: no {failure.stream}: {failure.reason}")
+    if failures:
+        left = f"left out: {', '.join(left_out)}" if left_out else "no clip is left out"
+        count = len(failures)
+        what = (
+            "1 stream could not be had and is"
+            if count == 1
+            else f"{count} streams could not be had and are"
+        )
+        say(f"mmlib {command}: {what} masked as absent; {left}.")
 
 
 def find_device(name: str) -> str:

@@ -1,5 +1,8 @@
 """Recordings, decoded: the sound of a clip as a waveform, and frames spread evenly over its picture.
 
+A window `(start, stop)` in seconds cuts both at the same instants. Second 0 is where the recording
+begins, that is where the first of its tracks does: a track that starts late keeps its delay.
+
 Needs the extra `media` (PyAV, which brings its own FFmpeg); what FFmpeg reads, this reads: mp4, flv,
 mkv, wav, ogg, mp3 and more.
 """
@@ -10,7 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,70 +24,243 @@ from mmlib.data.extras import load_extra
 #: Samples in a second, where nothing else is asked for: what speech encoders are trained on.
 SAMPLE_RATE = 16_000
 
+#: Seconds of a recording, from its beginning: (start, stop).
+Window = tuple[float, float]
+
 
 class MediaError(ValueError):
     """A recording that cannot be used; the message is one sentence."""
 
 
-def read_sound(path: str | Path, *, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Decode the whole sound of a recording: the mean of its channels, resampled.
+class Extent(NamedTuple):
+    """When each track of a recording is there; None where it has no such track, or an empty one."""
+
+    sound: Window | None
+    picture: Window | None
+
+
+def read_sound(
+    path: str | Path, *, sample_rate: int = SAMPLE_RATE, window: Window | None = None
+) -> Tensor:
+    """Decode the sound of a recording: the mean of its channels, resampled.
+
+    Args:
+        path: the recording.
+        sample_rate: samples in a second of what is returned.
+        window: the seconds that are wanted; left out, the whole track, wherever it starts. Inside a
+            window there is silence where the track has not begun or is over.
 
     Shape:
-        (samples,) float32, in [-1, 1] where the recording is.
+        (samples,) float32, in [-1, 1] where the recording is; with a window its seconds times the
+        rate, rounded.
 
     Raises:
-        MediaError: the recording is missing, empty or damaged, or there is no sound in it.
+        MediaError: the recording is missing, empty or damaged, or there is no sound in it or in
+            the window.
         NotInstalled: the extra `media` is missing.
+        ValueError: the window ends before it starts.
     """
     path = Path(path)
+    _check_window(window)
     with _opened(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path} has no sound, only {_kinds(container)}.")
         resample = _package().AudioResampler(format="fltp", rate=sample_rate).resample
+        begins: list[float] = []
+        frames = _until(container.decode(audio=0), _origin(container), window, begins)
         pieces = [
             piece.to_ndarray().mean(0)  # FFmpeg's own mix of two channels is louder than both
-            for frame in _until_the_end(container.decode(audio=0))
+            for frame in frames
             for piece in resample(frame)
         ]
     if not sum(map(len, pieces)):
         raise MediaError(f"{path} has a sound track, but not a single sample in it.")
     sound = torch.from_numpy(np.concatenate(pieces))
+    if window is not None:
+        sound = _placed(path, sound, begins[0], sample_rate, window)
     if not bool(torch.isfinite(sound).all()):
         raise MediaError(f"{path} has NaN or infinity among its samples; write it again.")
     return sound
 
 
-def read_frames(path: str | Path, count: int) -> Tensor:
+def read_frames(path: str | Path, count: int, *, window: Window | None = None) -> Tensor:
     """Decode what is on screen in the middle of each of `count` equal parts of a recording.
 
     A picture that is on screen at two of those moments is given once, so a recording of fewer
     pictures than `count` gives them all and no copies. Phones store a turned picture and the angle:
     it is turned upright. A cover image in a sound file is not a picture of the recording.
 
+    Args:
+        path: the recording.
+        count: of moments.
+        window: the seconds that are divided into equal parts; left out, all of the picture track.
+            A moment at which no picture is there yet, or none is any more, gives none.
+
     Shape:
         (up to count, 3, height, width) uint8, RGB.
 
     Raises:
-        MediaError: the recording is missing, empty or damaged, or there is no picture in it.
+        MediaError: the recording is missing, empty or damaged, or there is no picture in it or in
+            the window, or its pictures tell no times although a window is wanted.
         NotInstalled: the extra `media` is missing.
-        ValueError: `count` is less than one.
+        ValueError: `count` is less than one, or the window ends before it starts.
     """
     path = Path(path)
+    _check_window(window)
     if count < 1:
         raise ValueError(f"count is {count}, expected at least one frame.")
     with _opened(path) as container:
         number = _picture(path, container)
+        stream, origin = container.streams.video[number], _origin(container)
         times = [packet.pts for packet in container.demux(video=number) if packet.size]
+        base = Fraction(stream.time_base or 1)
     if not times:
         raise MediaError(f"{path} has a picture track, but not a single frame in it.")
+    if window is None:
+        moments, on_clock = _moments(times, count)
+    else:
+        moments, on_clock = _moments_in(path, times, count, window, origin, base), True
     with _opened(path) as container:
         frames = container.decode(video=number)
-        chosen = list(_on_screen(frames, *_moments(times, count)))
+        chosen = list(_on_screen(frames, moments, on_clock))
+        if not chosen and window is not None:
+            raise MediaError(f"{path} has no picture {_between(window)}.")
         if not chosen:
             raise MediaError(f"{path} has a picture track, but no frame in it can be decoded.")
         size = chosen[0].width, chosen[0].height
         pictures = np.stack([_upright(frame, *size) for frame in chosen])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def extent(path: str | Path) -> Extent:
+    """Tell when sound and picture of a recording begin and end, without decoding them.
+
+    Raises:
+        MediaError: the recording is missing, empty or damaged.
+        NotInstalled: the extra `media` is missing.
+    """
+    path = Path(path)
+    with _opened(path) as container:
+        origin, cover = _origin(container), _package().stream.Disposition.attached_pic
+        pictures = [s for s in container.streams.video if not s.disposition & cover]
+        tracks = [*container.streams.audio[:1], *pictures[:1]]
+        spans: dict[str, list[tuple[int, int]]] = {track.type: [] for track in tracks}
+        for packet in container.demux(tracks) if tracks else ():
+            if packet.size and packet.pts is not None:
+                spans[packet.stream.type].append((packet.pts, packet.duration or 0))
+        found = {track.type: _span(track, spans[track.type], origin) for track in tracks}
+    return Extent(found.get("audio"), found.get("video"))
+
+
+def centred_window(path: str | Path, seconds: float = 3.6) -> Window:
+    """Choose the seconds around the middle of a recording, for sound and picture alike.
+
+    The middle is that of the time in which both are there (or the one that there is), and the window
+    never leaves it: what a delayed track or a sound that stops early lacks is cut from both. A
+    recording in which that time is shorter gives all of it: a window shorter than `seconds`.
+
+    *Choices*: A-30; AVT-CA's released code takes 3.6 seconds around the middle of the sound, but the
+    picture from its beginning.
+
+    Raises:
+        MediaError: the recording is missing, empty or damaged, has neither sound nor picture, or
+            never both at once.
+        NotInstalled: the extra `media` is missing.
+        ValueError: `seconds` is not positive.
+    """
+    if not seconds > 0:
+        raise ValueError(f"a window of {seconds:g} seconds is wanted, expected more than 0.")
+    sound, picture = extent(path)
+    one, other = sound or picture, picture or sound
+    if one is None or other is None:
+        raise MediaError(f"{path} has neither sound nor picture in it.")
+    start, stop = max(one[0], other[0]), min(one[1], other[1])
+    if stop <= start:
+        raise MediaError(f"{path} has sound and picture, but never both at once.")
+    if stop - start <= seconds:
+        return start, stop
+    middle = (start + stop) / 2
+    return middle - seconds / 2, middle + seconds / 2
+
+
+def _span(track: Any, packets: list[tuple[int, int]], origin: Fraction) -> Window | None:
+    """From where to where the packets of a track reach, in seconds."""
+    if not packets:
+        return None
+    packets.sort()
+    (first, _), (last, lasts), count = packets[0], packets[-1], len(packets)
+    # Some containers do not say how long a packet lasts: as long as one does on the average.
+    mean = Fraction(last - first, count - 1) if count > 1 else Fraction(lasts)
+    stop = last + (mean if track.type == "video" else Fraction(lasts) or mean)
+    # What precedes the stream's own start is there to wind a decoder up, and is not heard.
+    start = first if track.start_time is None else max(first, int(track.start_time))
+    return float(start * track.time_base - origin), float(stop * track.time_base - origin)
+
+
+def _origin(container: Any) -> Fraction:
+    """The time that a recording's clock shows where it begins."""
+    return Fraction(container.start_time or 0, 1_000_000)
+
+
+def _check_window(window: Window | None) -> None:
+    if window is not None and not window[0] < window[1]:
+        raise ValueError(f"the window is {window}, expected (start, stop) in seconds.")
+
+
+def _between(window: Window) -> str:
+    return f"between {window[0]:.2f} and {window[1]:.2f} seconds"
+
+
+def _until(
+    frames: Iterator[Any], origin: Fraction, window: Window | None, begins: list[float]
+) -> Iterator[Any]:
+    """Give the frames of a sound, and a None that makes a resampler hand out what it still holds.
+
+    Notes in `begins` when the first starts, and stops where a window does.
+    """
+    for frame in frames:
+        time = float((frame.time or 0.0) - origin)
+        begins.append(time)
+        # One frame more, for the resampler looks a little ahead.
+        if window is not None and len(begins) > 1 and begins[-2] > window[1]:
+            break
+        yield frame
+    yield None
+
+
+def _placed(path: Path, sound: Tensor, begins: float, rate: int, window: Window) -> Tensor:
+    """The samples of a window, from a sound that begins at a certain second."""
+    whole = sound.new_zeros(max(1, round((window[1] - window[0]) * rate)))
+    shift = round((begins - window[0]) * rate)  # where in the window the sound's first sample is
+    first, last = max(0, shift), min(len(whole), shift + len(sound))
+    if last <= first:
+        raise MediaError(f"{path} has no sound {_between(window)}.")
+    whole[first:last] = sound[first - shift : last - shift]
+    return whole
+
+
+def _moments_in(
+    path: Path,
+    times: list[int | None],
+    count: int,
+    window: Window,
+    origin: Fraction,
+    base: Fraction,
+) -> list[Fraction]:
+    """The middles of `count` equal parts of a window, in ticks, up to the end of the picture."""
+    known = sorted(time for time in times if time is not None)
+    if len(known) < len(times):
+        raise MediaError(
+            f"{path} does not say when its pictures are shown; store it as mp4 or mkv."
+        )
+    stays = Fraction(known[-1] - known[0], len(known) - 1) if len(known) > 1 else None
+    start, stop = (Fraction(round(second * 10**6), 10**6) for second in window)
+    moments = [
+        (start + (stop - start) * (2 * part + 1) / (2 * count) + origin) / base
+        for part in range(count)
+    ]
+    # A single picture stays; the last of several, as long as one does on the average.
+    return [moment for moment in moments if stays is None or moment < known[-1] + stays]
 
 
 def _moments(times: list[int | None], count: int) -> tuple[list[Fraction], bool]:
@@ -135,12 +311,6 @@ def _kinds(container: Any) -> str:
     words = {"audio": "sound", "video": "picture"}
     kinds = sorted({words.get(stream.type, stream.type) for stream in container.streams})
     return " and ".join(kinds) or "an empty container"
-
-
-def _until_the_end(frames: Iterator[Any]) -> Iterator[Any]:
-    """Give the frames, and a None that makes a resampler hand out what it still holds."""
-    yield from frames
-    yield None
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from mmlib.data.npz import read_arrays
 
 
 class Kept(NamedTuple):
-    """The features of one clip, (T, D), and how many steps it had before any were cut away."""
+    """The features of one clip, (T, ...), and how many steps it had before any were cut away."""
 
     features: Tensor
     steps: int

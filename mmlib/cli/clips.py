@@ -1,0 +1,179 @@
+"""`prepare` for data sets of clips that tell by their names what they are: RAVDESS and CREMA-D."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmlib.cli.entries import Entry, Made
+
+if TYPE_CHECKING:
+    from mmlib.data.acted import Found
+    from mmlib.data.faces import Detect
+
+_SHOWN = 12
+
+
+def _add(parser: Any) -> None:
+    """Declare the options of both."""
+    group = parser.add_argument_group(
+        "clips (ravdess, cremad)",
+        "Sound and picture are cut to the same seconds. The feature file takes size x size x 3 bytes "
+        "a picture: RAVDESS's 1,440 clips of 15 pictures take 3.3 GB at --size 224 and 0.8 GB at "
+        "--size 112, as much again in the folder OUT.cache, and as much memory. The cache lets a "
+        "preparation that was stopped go on; delete it afterwards.",
+    )
+    group.add_argument("--seconds", type=float, default=3.6, help="around the middle of each clip")
+    group.add_argument("--frames", type=int, default=15, help="spread evenly over these seconds")
+    group.add_argument("--size", type=int, default=224, help="pixels of a picture's side")
+    group.add_argument("--audio", choices=("mfcc", "log_mel"), default="mfcc")
+    group.add_argument(
+        "--streams", help="audio, vision or audio,vision; left out: what the clips have"
+    )
+    group.add_argument(
+        "--faces",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="cut the face out; else the middle square of the picture",
+    )
+    group.add_argument(
+        "--face-model", help="cascade (xml) or YuNet (onnx); left out: what OpenCV 4 brings"
+    )
+    group.add_argument("--channel", choices=("speech", "song"), help="of RAVDESS; left out: speech")
+    group.add_argument(
+        "--valid-actors", help="such as 5-8 or 5,6,7,8; left out: RAVDESS 5-8, CREMA-D 1016-1030"
+    )
+    group.add_argument(
+        "--test-actors", help="such as 1-4; left out: RAVDESS 1-4, CREMA-D 1001-1015"
+    )
+    group.add_argument(
+        "--workers", type=int, default=_processors(), help="processes; left out: one a core"
+    )
+
+
+def _ravdess(options: argparse.Namespace) -> Made:
+    from mmlib.data import ravdess
+
+    channel = options.channel or "speech"
+    actors = _actors(options, ravdess.VALID_ACTORS, ravdess.TEST_ACTORS)
+    found = ravdess.find_clips(options.root, channel=channel, **actors)
+    return _made(options, found, ravdess.class_names(channel))
+
+
+def _cremad(options: argparse.Namespace) -> Made:
+    from mmlib.data import cremad
+
+    if options.channel:
+        raise ValueError("--channel is RAVDESS's; CREMA-D has speech only, leave it out.")
+    actors = _actors(options, cremad.VALID_ACTORS, cremad.TEST_ACTORS)
+    found = cremad.find_clips(options.root, **actors)
+    return _made(options, found, cremad.class_names())
+
+
+RAVDESS = Entry("acted speech or song of 24 actors (mp4 or wav), 8 emotions", _add, _ravdess)
+CREMAD = Entry("acted sentences of 91 actors (flv or wav), 6 emotions", _add, _cremad)
+
+
+def _made(options: argparse.Namespace, found: Found, class_names: Sequence[str]) -> Made:
+    """Prepare the clips that were found, and put into sentences what the user should know."""
+    from mmlib.data.preparing import Recipe, prepare
+
+    streams = _streams(options.streams, found)
+    detect = _detector(options) if "vision" in streams else None
+    recipe = Recipe(
+        seconds=options.seconds,
+        frames=options.frames,
+        size=options.size,
+        audio=options.audio,
+        detect=detect,
+    )
+    out = Path(options.out)
+    made = prepare(
+        found.clips,
+        recipe,
+        class_names=class_names,
+        cache=out.with_name(f"{out.name}.cache"),
+        streams=streams,
+        workers=options.workers,
+        name=out.stem,
+        progress=not options.quiet,
+    )
+    notes = []
+    before = len(found.clips) - made.computed
+    if before:
+        notes.append(f"{before} of {len(found.clips)} clips were taken from the cache.")
+    if found.strange:
+        notes.append(
+            f"{_number(len(found.strange), 'recording')} have names that are not the data set's and "
+            f"are not used: {', '.join(found.strange)}."
+        )
+    if found.left_out:
+        notes.append(
+            f"{_number(len(found.left_out), 'take')} are there only in another form than the other "
+            f"clips and are not used: {', '.join(found.left_out)}."
+        )
+    if made.shorter:
+        named = [f"{clip} ({seconds:.1f} s)" for clip, seconds in made.shorter.items()]
+        notes.append(
+            f"{_number(len(named), 'clip')} are shorter than {options.seconds:g} seconds; what they "
+            f"lack is masked: {', '.join(named)}."
+        )
+    return Made(made.features, notes, made.failures, made.left_out)
+
+
+def _streams(words: str | None, found: Found) -> tuple[str, ...]:
+    """Read which streams are wanted; left out, those that the clips have."""
+    if words is None:
+        return found.streams
+    streams = tuple(word.strip() for word in words.split(","))
+    if not streams or len(set(streams)) < len(streams) or set(streams) - {"audio", "vision"}:
+        raise ValueError(f"--streams is '{words}', expected audio, vision or audio,vision.")
+    return streams
+
+
+def _detector(options: argparse.Namespace) -> Detect | None:
+    """Load the face detector, before any clip is read."""
+    from mmlib.data.extras import NotInstalled
+    from mmlib.data.faces import FaceDetector
+
+    if not options.faces:
+        return None
+    try:
+        return FaceDetector(options.face_model)
+    except NotInstalled as error:
+        raise ValueError(f"{error} (--face-model FILE.onnx, --no-faces)") from None
+
+
+def _actors(
+    options: argparse.Namespace, valid: Sequence[int], test: Sequence[int]
+) -> dict[str, Sequence[int]]:
+    """Read who validates and who tests."""
+    return {
+        "valid_actors": _numbers("--valid-actors", options.valid_actors, valid),
+        "test_actors": _numbers("--test-actors", options.test_actors, test),
+    }
+
+
+def _numbers(option: str, words: str | None, default: Sequence[int]) -> Sequence[int]:
+    """Read numbers and ranges of numbers, such as 1-4,7; nothing between them is none."""
+    if words is None:
+        return default
+    numbers: list[int] = []
+    try:
+        for word in filter(None, (word.strip() for word in words.split(","))):
+            first, _, last = word.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ValueError(f"{option} is '{words}', expected numbers such as 5-8 or 5,6.") from None
+    return numbers
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
