@@ -164,12 +164,13 @@ class JMT(nn.Module):
             states["joint"] = self.to_joint(torch.cat([states[first], states[second]], dim=-1))
             if real is not None:
                 real["joint"] = real[first] | real[second]
-        for name, blocks in self.encoders.items():
+        for name in states:
             if self.positions is not None:
                 # Steps of length one would be drowned by codes whose entries are as large as one.
                 scale = states[name].shape[-1] ** 0.5 if self.config.l2_normalise else 1.0
                 states[name] = self.positions(states[name] * scale)
-            for block in blocks:  # type: ignore[union-attr]
+            blocks: Any = self.encoders[name]
+            for block in blocks:
                 mask = None if real is None else real[name]
                 states[name] = block(states[name], padding_mask=mask)
         return states, real
@@ -208,7 +209,7 @@ class JMT(nn.Module):
         real = {name: mask for name, (_, mask) in given.items() if mask is not None}
         values = {name: x for name, (x, _) in given.items()}
         if self.config.clock is not None:
-            values, real = self._on_one_clock(values, real)
+            values, real = self._on_one_clock(self.config.clock, values, real)
         first, second = values
         shapes = [tuple(values[name].shape[:2]) for name in values]
         if shapes[0] != shapes[1]:
@@ -231,10 +232,9 @@ class JMT(nn.Module):
         }
 
     def _on_one_clock(
-        self, values: dict[str, Tensor], real: dict[str, Tensor]
+        self, clock: str, values: dict[str, Tensor], real: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Bring the other stream to the clock's steps, over what is real of both."""
-        clock = self.config.clock
         other = next(name for name in values if name != clock)
         whole = {name: real.get(name, self._all_real(x)) for name, x in values.items()}
         if values[other].shape[1] == values[clock].shape[1]:

@@ -1,0 +1,78 @@
+"""Files of public weights: read safely, load strictly, or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmlib.backbones.loading import PretrainedError
+
+HEAD = "fc."
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the named tensors of a file; nothing but tensors is unpickled.
+
+    They may stand under ``state_dict``, and their names may begin with ``module.``.
+
+    Raises:
+        PretrainedError: no such file, or one that holds something else.
+    """
+    path = Path(path).expanduser()
+    try:
+        held: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        reason = error.strerror or "not found"
+        raise PretrainedError(f"{path} cannot be read ({reason}).") from None
+    except pickle.UnpicklingError:
+        raise PretrainedError(
+            f"{path} holds more than tensors, and to unpickle that would run code from the file. "
+            "Where you trust it, save its state dict alone: torch.save(model.state_dict(), path)."
+        ) from None
+    except (RuntimeError, EOFError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise PretrainedError(f"{path} is no file of weights ({reason}).") from None
+    state = held.get("state_dict", held) if isinstance(held, dict) else held
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise PretrainedError(f"{path} holds no state dict, expected names and their tensors.")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_strictly(
+    model: nn.Module, weights: dict[str, Tensor], *, head: bool, source: object
+) -> None:
+    """Load every weight into a model whose last layer is ``fc``, or refuse in one sentence.
+
+    Counters of batch norm may be missing, as in old files.
+
+    Args:
+        model: with the public names.
+        weights: by name.
+        head: take the last layer too; without, everything called ``fc.`` is left out and the
+            model keeps its own.
+        source: where the weights come from, for the message.
+
+    Raises:
+        PretrainedError: a name or a shape differs.
+    """
+    own = model.state_dict()
+    if not head:
+        weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
+        weights |= {name: value for name, value in own.items() if name.startswith(HEAD)}
+    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    wrong = [f"{name} is not in it" for name in sorted(needed - weights.keys())]
+    wrong += [f"{name} is unknown" for name in sorted(weights.keys() - own.keys())]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & weights.keys()
+        if weights[name].shape != own[name].shape
+    ]
+    if wrong:
+        only_head = all(one.startswith(HEAD) for one in wrong)
+        hint = ", take the rest with head=False and train a last layer of your own" * only_head
+        raise PretrainedError(f"{source} does not fit: {wrong[0]}{hint}.")
+    model.load_state_dict(weights, strict=True)
