@@ -28,7 +28,8 @@ WORDS = {"mean_ccc": "mean CCC", "mean_pearson": "mean r", "mean_rmse": "mean RM
 
 def ceiling_of(source: str, features: FeatureSet) -> float | None:
     """Say what the best model could reach on the streams of a theatre's play; None elsewhere."""
-    stage, _, preset = source.partition(":")
+    stage, _, play = source.partition(":")
+    preset = play.partition(":")[0]
     if stage != "theatre":
         return None
     known = theatre.ceilings(preset or "masks")

@@ -62,6 +62,10 @@ def train_system(
     train_set = features.subset("train")
     valid_set = features.subset("valid") if "valid" in features.split else None
     config = kind.config.for_dataset(train_set, scale=scale)
+    streams = getattr(config, "streams", features.modalities)
+    if set(streams) != set(features.modalities):  # a system of two streams leaves the third alone
+        features, train_set = features.select(streams), train_set.select(streams)
+        valid_set = None if valid_set is None else valid_set.select(streams)
     seed_everything(seed)
     bare = build(system, config)
     config = getattr(bare, "config", config)  # an ablation's name sets switches in it

@@ -11,16 +11,19 @@ from mmlib.systems import SYSTEMS, build, find
 
 B, CLASSES = 5, 3
 SHAPES = {"text": (7, 11), "audio": (13, 2), "vision": (3, 5)}  # all sizes differ
+PICTURES = {"audio": (13, 2), "vision": (5, 3, 16, 24)}
+#: Systems that also take frames, `(B, T, 3, H, W)`, for vision.
+OF_FRAMES = ("avt_ca",)
 TASKS = ("classification", "regression", "sequence")
 
 
-def features(task: str, label_step: int | None = None, **shapes: tuple[int, int]) -> FeatureSet:
+def features(task: str, label_step: int | None = None, **shapes: tuple[int, ...]) -> FeatureSet:
     """Make a small set of random streams with masks in which every sample has a real step."""
     draw = torch.Generator().manual_seed(0)
     shapes = shapes or SHAPES
     inputs = {name: torch.randn(B, *shape, generator=draw) for name, shape in shapes.items()}
     masks = {}
-    for name, (steps, _) in shapes.items():
+    for name, (steps, *_) in shapes.items():
         masks[name] = torch.rand(B, steps, generator=draw) < 0.6
         masks[name][:, 1] = True
         masks[name][:, -1] = False
@@ -35,7 +38,8 @@ def features(task: str, label_step: int | None = None, **shapes: tuple[int, int]
 
 def made(name: str, task: str, label_step: int | None = None) -> tuple[torch.nn.Module, Batch]:
     """Build a system for such a set, and a batch of it."""
-    dataset = features(task, label_step)
+    name, _, frames = name.partition(" of ")
+    dataset = features(task, label_step, **(PICTURES if frames else SHAPES))
     try:
         config = find(name).config.for_dataset(dataset)
     except ValueError as refusal:
@@ -47,12 +51,17 @@ def made(name: str, task: str, label_step: int | None = None) -> tuple[torch.nn.
     return build(name, config), Batch(*kept, batch.labels)
 
 
+def spread(mask: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Shape a mask so that it lies over features or pictures."""
+    return mask.reshape(*mask.shape, *[1] * (like.ndim - 2))
+
+
 def call(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Call a model and take its first field."""
     return model(**batch.inputs, masks=batch.masks)[0]
 
 
-@pytest.fixture(params=sorted(SYSTEMS))
+@pytest.fixture(params=[*sorted(SYSTEMS), *(f"{name} of frames" for name in OF_FRAMES)])
 def name(request) -> str:
     return request.param
 
@@ -89,7 +98,7 @@ def test_masked_steps_do_not_matter(name, task, label_step):
     model, batch = made(name, task, label_step)
     model.eval()
     changed = {
-        key: torch.where(batch.masks[key][..., None], value, 50.0)
+        key: torch.where(spread(batch.masks[key], value), value, 50.0)
         for key, value in batch.inputs.items()
     }
     with torch.no_grad():
@@ -103,7 +112,9 @@ def test_masked_steps_do_not_matter(name, task, label_step):
 def test_longer_padding_does_not_matter(name):
     model, batch = made(name, "classification")
     model.eval()
-    inputs = {k: torch.cat([v, torch.zeros(B, 4, v.shape[2])], 1) for k, v in batch.inputs.items()}
+    inputs = {
+        k: torch.cat([v, torch.zeros(B, 4, *v.shape[2:])], 1) for k, v in batch.inputs.items()
+    }
     masks = {
         k: torch.cat([m, torch.zeros(B, 4, dtype=torch.bool)], 1) for k, m in batch.masks.items()
     }
@@ -142,7 +153,7 @@ def test_saving_and_loading_gives_the_same_outputs(name, tmp_path):
 
     model, batch = made(name, "classification")
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    other = build(name, model.config if hasattr(model, "config") else None)
+    other = build(name.partition(" of ")[0], model.config if hasattr(model, "config") else None)
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     with torch.no_grad():
         assert torch.equal(call(model.eval(), batch), call(other.eval(), batch))

@@ -215,7 +215,8 @@ class Clips(Meaning):
             modalities: which ones; None for those that the script is about.
             audio: "log_mel", "mfcc" or "units" (the numbers behind the voice: one step, or one per
                 step of a trace); None for "log_mel", and for "units" where there are traces.
-            vision: "units", or "frames" for the pictures themselves, in [0, 1].
+            vision: "units", or "frames" for the pictures themselves, as bytes; a batch has
+                them from 0 to 1.
 
         Shape:
             text (N, words, 32); audio (N, 128, 40), (N, 128, 13) or (N, T, 10); vision (N, T, 16),

@@ -97,7 +97,7 @@ def _heard(clips: "Clips", kind: str) -> Tensor:
 
 def _watched(clips: "Clips", kind: str) -> Tensor:
     if kind == "frames":
-        return clips.frames.float() / 255
+        return clips.frames  # bytes, which a batch brings from 0 to 1
     if kind != "units":
         raise ValueError(f"vision must be 'units' or 'frames', not {kind!r}.")
     neutral = torch.from_numpy(FACE[0])

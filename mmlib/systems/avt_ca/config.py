@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from torch import Tensor
+
 from mmlib.data.feature_set import FeatureSet
 
 OPTIONS: dict[str, tuple[str | None, ...]] = {
@@ -131,6 +133,7 @@ class AVTCAConfig:
             trunk_repeats=(1, 1, 1),
             trunk_channels=(8, 16, 32, 64, 64),
             projection_dim=32,
+            pool_stride=2,
             audio_channels=(32, 32, 32, 32),
             vision_channels=(32, 32, 32, 32),
             dropout=0.1,
@@ -184,11 +187,18 @@ class AVTCAConfig:
             num_classes=dataset.num_outputs,
             label_step=dataset.label_step,
         )
-        # The four convolutions with their pooling take twelve steps away, and in a stream with gaps
-        # whatever is near one. That does no harm to a long stream; of a short one nothing is left.
-        mask = dataset.masks[streams[0]]
-        if config.label_step is None and mask.shape[1] >= 26:
-            left = mask.unfold(1, 13, 1).all(-1).sum(1)
-            if bool((left >= 13).logical_or(~mask.any(1)).all()):
-                return config
+        # The audio branch's four convolutions take a step away at every end and around every gap,
+        # and pool. That does no harm to a long stream; of a short one nothing is left.
+        if config.label_step is None and _survives(dataset.masks[streams[0]], config.pool_stride):
+            return config
         return replace(config, padding="same", pool_size=1)
+
+
+def _survives(mask: Tensor, pool_stride: int) -> bool:
+    """Say whether four convolutions of three steps, each with pooling, leave steps of each sample."""
+    there = mask.any(1)
+    for size, stride in ((3, 1), (2, pool_stride)) * 4:
+        if mask.shape[1] < size:
+            return False
+        mask = mask.unfold(1, size, stride).all(-1)
+    return bool((mask.sum(1) >= 2)[there].all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,38 @@ class Stage(nn.Module):
         return self.second(*self.first(x, mask))
 
 
+class _Pair(NamedTuple):
+    """Both streams on their way: names, states (B, T, D), masks (B, T) or None."""
+
+    names: tuple[str, str]
+    states: tuple[Tensor, Tensor]
+    masks: tuple[Tensor | None, Tensor | None]
+
+
+def _attend(
+    streams: _Pair,
+    modules: tuple[nn.Module, nn.Module],
+    stage: str,
+    maps: Maps | None,
+    *,
+    cross: bool = True,
+) -> _Pair:
+    """Let each stream ask the other, or itself; keep the weights where they are wanted."""
+    found = []
+    for own, ask in enumerate(modules):
+        other = 1 - own if cross else own
+        given: dict[str, Any] = {"padding_mask": streams.masks[other]}
+        if isinstance(ask, TwoStreamBlock):
+            given["query_mask"] = streams.masks[own]
+        out = ask(
+            streams.states[own], streams.states[other], return_weights=maps is not None, **given
+        )
+        if maps is not None:
+            out, maps[f"{stage}/{streams.names[own]}_from_{streams.names[other]}"] = out
+        found.append(out)
+    return streams._replace(states=(found[0], found[1]))
+
+
 class Late(nn.Module):
     """The attention at the end, in its three readings.
 
@@ -92,38 +124,6 @@ class Late(nn.Module):
         """Let each stream attend to itself, or to the other."""
         attend = self.audio, self.audio if self.vision is None else self.vision
         return _attend(streams, attend, "late", maps, cross=self.cross)
-
-
-class _Pair(NamedTuple):
-    """Both streams on their way: names, states (B, T, D), masks (B, T) or None."""
-
-    names: tuple[str, str]
-    states: tuple[Tensor, Tensor]
-    masks: tuple[Tensor | None, Tensor | None]
-
-
-def _attend(
-    streams: _Pair,
-    modules: tuple[nn.Module, nn.Module],
-    stage: str,
-    maps: Maps | None,
-    *,
-    cross: bool = True,
-) -> _Pair:
-    """Let each stream ask the other, or itself; keep the weights where they are wanted."""
-    found = []
-    for own, ask in enumerate(modules):
-        other = 1 - own if cross else own
-        given: dict[str, Any] = {"padding_mask": streams.masks[other]}
-        if isinstance(ask, TwoStreamBlock):
-            given["query_mask"] = streams.masks[own]
-        out = ask(
-            streams.states[own], streams.states[other], return_weights=maps is not None, **given
-        )
-        if maps is not None:
-            out, maps[f"{stage}/{streams.names[own]}_from_{streams.names[other]}"] = out
-        found.append(out)
-    return streams._replace(states=(found[0], found[1]))
 
 
 class AVTCA(nn.Module):
@@ -350,23 +350,25 @@ def _at(states: Tensor, mask: Tensor | None, step: int) -> Tensor:
     return states[:, step] if mask is None else states[:, step] * mask[:, step, None]
 
 
-def ablation(*, part: str, num_heads: int) -> Callable[..., AVTCA]:
-    """Give the maker of a model with one of the two parts, whatever a config says.
+def ablation(*, part: Literal["IT", "CT"], num_heads: int) -> Callable[..., AVTCA]:
+    """Give the maker of a model with one of the two fusions, whatever a config says.
 
-    ``"IT"`` keeps the intermediate fusion and nothing after the second stage; ``"CT"`` keeps the
-    attention at the end and nothing before it. Both pool by the mean.
+    ``"IT"`` keeps the intermediate fusion and has nothing after the second stage but the mean over
+    time; ``"CT"`` keeps the attention at the end, and the mean over what it gives.
 
     Choices:
         A-24: the paper does not say what stands in for the part that is taken away.
     """
 
     def make(*, config: AVTCAConfig) -> AVTCA:
-        alone: dict[str, Any] = {"second_attention": False, "pool": "mean", "num_heads": num_heads}
-        alone |= {"late": None} if part == "IT" else {"intermediate": False}
-        if part == "CT" and config.late is None:
-            alone["late"] = "self"
-        if part == "IT":
-            alone["intermediate"] = True
-        return AVTCA(config=replace(config, **alone))
+        chosen = replace(
+            config,
+            intermediate=part == "IT",
+            second_attention=False,
+            late=None if part == "IT" else config.late or "self",
+            pool="mean",
+            num_heads=num_heads,
+        )
+        return AVTCA(config=chosen)
 
     return make

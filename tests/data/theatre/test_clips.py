@@ -87,9 +87,11 @@ def test_shapes_of_features():
     assert features.inputs["vision"].shape == (7, 5, 16)
     assert clips.features(audio="mfcc", modalities=["audio"]).inputs["audio"].shape == (7, 128, 13)
     assert clips.features(audio="units").inputs["audio"].shape == (7, 1, 10)
-    pictures = clips.features(vision="frames", modalities=["vision"]).inputs["vision"]
-    assert pictures.shape == (7, 5, 3, 32, 32)
-    assert 0 <= pictures.min() < pictures.max() <= 1
+    watched = clips.features(vision="frames", modalities=["vision"])
+    assert watched.inputs["vision"].shape == (7, 5, 3, 32, 32)
+    assert watched.inputs["vision"].dtype == torch.uint8
+    pictures = watched.batch(range(7)).inputs["vision"]
+    assert 0 <= pictures.min() < 0.1 and 0.9 < pictures.max() <= 1
 
 
 @pytest.mark.parametrize("preset", ["masks", "beat", "ca_mmaaet"])
