@@ -42,6 +42,7 @@ def write_video(
     times: Sequence[int] | None = None,
     sound: np.ndarray | None = None,
     sound_rate: int = 44_100,
+    sound_delay: float = 0.0,
     turned: int = 0,
 ) -> Path:
     """Write frames, at `times` in milliseconds or at an even rate, and a sound of two channels."""
@@ -69,7 +70,7 @@ def write_video(
         if sound is not None:
             both = np.stack([sound, sound]).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(both, format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts = sound_rate, 0
+            frame.sample_rate, frame.pts = sound_rate, round(sound_delay * sound_rate)
             container.mux(voice.encode(frame))
             container.mux(voice.encode(None))
     return path
