@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from mmlib.data.acted import Found
     from mmlib.data.faces import Detect
 
-_SHOWN = 12
-
 
 def _add(parser: Any) -> None:
     """Declare the options of both."""
@@ -104,23 +102,14 @@ def _made(options: argparse.Namespace, found: Found, class_names: Sequence[str])
     notes = []
     before = len(found.clips) - made.computed
     if before:
-        notes.append(f"{before} of {len(found.clips)} clips were taken from the cache.")
-    if found.strange:
-        notes.append(
-            f"{_number(len(found.strange), 'recording')} have names that are not the data set's and "
-            f"are not used: {', '.join(found.strange)}."
-        )
-    if found.left_out:
-        notes.append(
-            f"{_number(len(found.left_out), 'take')} are there only in another form than the other "
-            f"clips and are not used: {', '.join(found.left_out)}."
-        )
-    if made.shorter:
-        named = [f"{clip} ({seconds:.1f} s)" for clip, seconds in made.shorter.items()]
-        notes.append(
-            f"{_number(len(named), 'clip')} are shorter than {options.seconds:g} seconds; what they "
-            f"lack is masked: {', '.join(named)}."
-        )
+        notes.append(f"{before} of {len(found.clips)} clips taken from the cache.")
+    shorter = [f"{clip} ({seconds:.1f} s)" for clip, seconds in made.shorter.items()]
+    told = {
+        "recordings not used, for their names are not the data set's": found.strange,
+        "takes not used, for they are there only in another form than the others": found.left_out,
+        f"clips shorter than {options.seconds:g} seconds, masked where they lack": shorter,
+    }
+    notes += [f"{what} ({len(names)}): {', '.join(names)}" for what, names in told.items() if names]
     return Made(made.features, notes, made.failures, made.left_out)
 
 
@@ -169,10 +158,6 @@ def _numbers(option: str, words: str | None, default: Sequence[int]) -> Sequence
     except ValueError:
         raise ValueError(f"{option} is '{words}', expected numbers such as 5-8 or 5,6.") from None
     return numbers
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def _processors() -> int:
