@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 
@@ -89,8 +90,9 @@ def _numbers(text: str) -> list[int]:
     """Read numbers and ranges: 1-4,9."""
     numbers: list[int] = []
     for word in text.split(","):
-        first, dash, last = word.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", word.strip())
+        found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not found:
             raise ValueError(f"--actors is {text}, expected numbers and ranges such as 1-4,9.")
-        numbers += range(int(first), int(last if dash else first) + 1)
+        numbers += found
     return numbers

@@ -6,13 +6,14 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmlib.cli import clips
+from mmlib.cli import clips, mosei
 from mmlib.cli.entries import Entry, Made
 from mmlib.cli.shared import Commands, report_failures, say
 
 DATASETS: dict[str, Entry] = {
     "ravdess": clips.RAVDESS,
     "cremad": clips.CREMAD,
+    "mosei": mosei.MOSEI,
 }
 
 

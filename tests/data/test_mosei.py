@@ -9,6 +9,7 @@ import pytest
 import torch
 from computational_sequences import LABELS, ticks, write_csd
 
+from mmlib.cli import main
 from mmlib.data import FeatureError, find_leaks, load_features
 from mmlib.data.aligning import align_parts, align_rows
 from mmlib.data.csd import Csd
@@ -454,3 +455,47 @@ def test_without_the_package_one_sentence_names_the_extra(root, monkeypatch):
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(FeatureError, match="does not exist, expected a file such as COVAREP.csd"):
         Csd(tmp_path / "none.csd")
+
+
+@pytest.fixture
+def prepare(root, capfd):
+    """Run `prepare --dataset mosei`; gives exit code, stdout and stderr."""
+
+    def run(*more):
+        words = ["--root", str(root), "--out", str(root / "mosei.npz"), "--quiet"]
+        capfd.readouterr()
+        code = main(["prepare", "--dataset", "mosei", *words, *more])
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_the_command_writes_a_feature_file_and_says_what_was_lost(prepare, root):
+    folds = ("--folds", str(root / "folds.json"))
+    code, out, err = prepare(*folds, "--steps", "text=5,audio=4, vision=3")
+    assert code == 0, err
+    assert "4 samples (train 2, valid 1, test 1): text (5, 7), audio (4, 5), vision (3, 3)" in out
+    assert "happy 1, sad 1, anger 0, surprise 0, disgust 1, fear 1" in out
+    assert "mmlib prepare: One emotion a segment, by arg-max: 1 of 5" in err
+    assert "mmlib prepare: vision: 1 of 4 segments have no rows" in err
+    assert load_features(root / "mosei.npz").lengths == STEPS
+    code, out, err = prepare(*folds, "--target", "emotions", "--threshold", "0")
+    assert code == 0 and load_features(root / "mosei.npz").labels.shape == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--steps", "audio"), "--steps is audio, expected name=value,name=value"),
+        (("--steps", "audio=many"), "--steps names 'many', expected a whole number"),
+        (("--steps", "audio=0"), "expected at least 1 of text, audio and vision"),
+        (("--sequences", "vision=FAU"), "has no sequence FAU for vision"),
+        (("--threshold", "0"), "a threshold is for the target 'emotions', not for 'emotion'"),
+        (("--folds", "nothing.csv"), "nothing.csv cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_sentence(prepare, root, more, says):
+    code, _, err = prepare(*more)
+    assert code == 2 and says in err and err.count("\n") == 1
+    assert not (root / "mosei.npz").exists()

@@ -69,6 +69,10 @@ def download(
     if source is None:
         raise DownloadError(f"there is no data set '{dataset}'; there are {', '.join(SOURCES)}.")
     chosen = _choice(source, parts, actors)
+    if mirror is not None and not mirror.startswith(("http://", "https://")):
+        raise DownloadError(
+            f"the mirror is {mirror}, expected an address with http:// or https://."
+        )
     pooch = load_extra("pooch", extra="data", purpose="downloading")
     requests = load_extra("requests", extra="data", purpose="downloading")
     pooch.get_logger().setLevel("ERROR")
@@ -100,7 +104,7 @@ def _choice(
     unknown = [number for number in numbers if number not in source.actors]
     if unknown or not numbers:
         raise DownloadError(
-            f"{source.name} has no actor {', '.join(map(str, unknown))}; its actors are "
+            f"{source.name} has no actor {unknown[0] if unknown else ''}; its actors are "
             f"{source.actors.start} to {source.actors.stop - 1}."
         )
     return wanted, numbers
