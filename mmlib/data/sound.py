@@ -97,29 +97,37 @@ def log_mel(
     f_min: float = 0.0,
     f_max: float | None = None,
     floor: float = 1e-5,
+    window: int | None = None,
+    keep_end: bool = False,
 ) -> Tensor:
     """The natural logarithm of the mel power spectrum, `log(power + floor)`.
 
-    Windows are Hann windows of `n_fft` samples centred on every `hop`-th sample, the ends mirrored.
-    The settings are librosa's `melspectrogram(htk=True, norm=None, pad_mode="reflect")`; the one
-    frame centred on the very end of the waveform is dropped, so the number of steps is exactly
+    Windows are Hann windows of `window` samples (None: `n_fft`), padded with zeros to `n_fft` and
+    centred on every `hop`-th sample, the ends mirrored. The settings are librosa's
+    `melspectrogram(htk=True, norm=None, pad_mode="reflect")`; the one frame centred on the very end
+    of the waveform is dropped unless `keep_end`, so the number of steps is exactly
     `samples // hop`: 8,192 samples give 128 steps.
 
-    *Shape*: `waveform` (N, L) -> (N, L // hop, n_mels), on the waveform's device, float32.
+    *Shape*: `waveform` (N, L) -> (N, L // hop, n_mels), with `keep_end` (N, L // hop + 1, n_mels), on
+    the waveform's device, float32.
 
     *Source*: the HTK mel scale, 2595 log10(1 + f / 700).
 
     *Raises*: ValueError for a wrong shape or dtype, a NaN, a waveform no longer than half a window,
-    and filters too narrow to hear anything.
+    a window longer than `n_fft`, and filters too narrow to hear anything.
     """
     check_waveform(waveform, n_fft)
+    length = n_fft if window is None else window
+    if not 1 <= length <= n_fft:
+        raise ValueError(f"a window has 1 to n_fft={n_fft} samples, got window={window}")
     filters = mel_filters(sample_rate, n_fft, n_mels, f_min, f_max).to(waveform.device)
-    window = torch.hann_window(n_fft, device=waveform.device)
-    steps = waveform.shape[1] // hop
+    taper = torch.hann_window(length, device=waveform.device)
+    steps = waveform.shape[1] // hop + keep_end
     result = waveform.new_empty(len(waveform), steps, n_mels, dtype=torch.float32)
     for start in range(0, len(waveform), CHUNK):
         part = waveform[start : start + CHUNK].float()
-        spectrum = torch.stft(part, n_fft, hop, window=window, return_complex=True)[..., :steps]
+        whole = torch.stft(part, n_fft, hop, length, window=taper, return_complex=True)
+        spectrum = whole[..., :steps]
         power = spectrum.real.square() + spectrum.imag.square()  # (n, frequencies, steps)
         result[start : start + CHUNK] = (power.transpose(1, 2) @ filters.T).add_(floor).log_()
     return result
