@@ -66,9 +66,8 @@ def run(options: argparse.Namespace) -> int:
     if result.failures:
         say(f"mmlib download: the same command tries again what failed; {source.otherwise}")
         return FAILED
-    print(
-        f"Next: python -m mmlib prepare --dataset {options.dataset} --root {shlex.quote(out)} ..."
-    )
+    words = f"--dataset {options.dataset} --root {shlex.quote(out)} --out {options.dataset}.npz"
+    print(f"Next: python -m mmlib prepare {words}")
     return 0
 
 

@@ -157,6 +157,25 @@ def test_an_unfinished_file_that_lacks_nothing_is_not_asked_for(ravdess, tmp_pat
     assert ravdess.of(ONE) == [] and files_in(tmp_path) == EVERYTHING
 
 
+@pytest.mark.parametrize(
+    ("left", "asked"),
+    [(lambda whole: whole, 1), (lambda whole: whole + b"more", 2)],
+    ids=["all of it", "too much"],
+)
+def test_without_a_published_size_the_server_says_whether_anything_is_missing(
+    ravdess, tmp_path, left, asked
+):
+    record = json.loads(ravdess.files[RECORD])
+    for entry in record["files"]:
+        del entry["size"]
+    ravdess.files[RECORD] = json.dumps(record).encode()
+    part = left(ravdess.files[ravdess.place(ONE)])
+    part_of(tmp_path, part)
+    assert not fetch(ravdess, tmp_path).failures
+    assert ravdess.of(ONE) == [f"bytes={len(part)}-", None][:asked]
+    assert files_in(tmp_path) == EVERYTHING
+
+
 def test_a_server_that_has_a_moment_is_asked_again(ravdess, tmp_path):
     ravdess.status[ravdess.place(ONE)] = [503, 429, 500]
     assert not fetch(ravdess, tmp_path).failures
