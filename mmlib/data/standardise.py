@@ -71,6 +71,9 @@ class Standardised(nn.Module):
         """
         if name in ("loss", "losses"):
             return self._seeing(self._own(name))
+        if name == "attention_maps":
+            maps = self._own(name)
+            return lambda masks=None, **x: maps(masks=masks, **self.standardise(x, masks))
         if name == "phases":
             phases = self._own(name)
             return lambda: [p._replace(loss=self._seeing(p.loss)) for p in phases()]

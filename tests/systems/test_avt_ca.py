@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mmlib.cli import main
-from mmlib.data import FeatureSet
+from mmlib.data import FeatureSet, Standardised
 from mmlib.layers import TemporalConv
 from mmlib.systems import AVTCA, AVTCAConfig, build
 from mmlib.training import predict
@@ -195,6 +195,17 @@ def test_attention_maps_are_those_of_the_evaluation_and_leave_the_model_as_it_wa
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_behind_standardisation_the_maps_are_of_what_the_model_sees():
+    model, given = tiny(), streams(5)
+    whole = Standardised(model=model, widths={"audio": 5, "vision": 6})
+    whole.learn(FeatureSet(given, {}, torch.arange(5) % 3, ("a", "b", "c")))
+    maps = whole.attention_maps(**given)
+    expected = model.attention_maps(**whole.standardise(given, None))
+    assert all(torch.equal(maps[name], expected[name]) for name in expected)
+    plain = model.attention_maps(**given)["late/vision_from_vision"]
+    assert not torch.allclose(maps["late/vision_from_vision"], plain, atol=1e-4)
+
+
 def test_streams_may_have_other_names_and_a_third_is_not_looked_at():
     model, given = tiny(streams=("audio", "text")), streams()
     other = model(audio=given["audio"], text=given["vision"], vision=torch.randn(2, 3, 4))
@@ -357,6 +368,8 @@ def test_what_cannot_be_built_or_called_is_refused_in_a_sentence():
         model(audio=given["audio"])
     with pytest.raises(ValueError, match=r"audio has shape \(2, 7, 6\), expected .*5\)"):
         model(audio=given["vision"], vision=given["vision"])
+    with pytest.raises(ValueError, match="audio has 2 samples and vision 5"):
+        model(audio=given["audio"], vision=streams(5)["vision"])
     with pytest.raises(ValueError, match=r"expected frames \(batch, steps, 3, height, width\)"):
         tiny(config=FRAMES)(**given)
     with pytest.raises(

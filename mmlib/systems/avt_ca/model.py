@@ -21,8 +21,8 @@ class AVTCAOutput(NamedTuple):
     """What the model says of a batch.
 
     Shape:
-        logits (B, C); audio, vision: each stream pooled over time, (B, D); copies: in training with
-        ``modality_dropout="copies"`` the logits of all copies, (4 B, C), else None
+        logits (B, C); audio, vision: what each branch gives, pooled over time, (B, D); copies: in
+        training with ``modality_dropout="copies"`` the logits of all copies, (4 B, C), else None
     """
 
     logits: Tensor
@@ -141,8 +141,10 @@ class AVTCA(nn.Module):
     Choices:
         A-11: frames of all samples go through the trunk at once. A-15: the stream that is updated
         asks. A-16: the second pair of attentions is there. A-21: a dense layer makes the classes.
-        A-22: logits. A-25: the trunk's batch norm needs two frames in training. A sample with no
-        real step of a stream counts with zeros there; the paper says nothing of it.
+        A-22: logits. A-23: ``num_heads`` counts in every attention. A-25: the trunk's batch norm
+        needs two frames in training. A sample with no real step of a stream counts with zeros
+        there; the paper says nothing of it. In several processes, or parts of a batch, batch norm
+        sees each part by itself.
 
     Raises:
         ValueError: a stream is missing, or a stream or mask has the wrong shape.
@@ -341,6 +343,12 @@ class AVTCA(nn.Module):
                     f"bool of shape {shape[:2]}, True where a step is real."
                 )
             given[name] = x
+        audio, vision = (len(x) for x in given.values())
+        if audio != vision:
+            first, second = self.config.streams
+            raise ValueError(
+                f"{first} has {audio} samples and {second} {vision}; give both for the same samples."
+            )
         return given
 
 
