@@ -89,7 +89,8 @@ class VisualTrunk(nn.Module):
         return real.new_zeros((*mask.shape, self.out_dim)).masked_scatter(mask[..., None], real)
 
     def _pictures(self, x: Tensor) -> Tensor:
-        stem = self.conv1(x)  # (N, 29, H / 4, W / 4)
+        # Channels innermost: on a CPU the convolutions, depthwise ones above all, run faster so.
+        stem = self.conv1(x.contiguous(memory_format=torch.channels_last))  # (N, 29, H / 4, W / 4)
         x = self.modulator(self.stage2(stem)) + self.local(stem)  # (N, 116, H / 8, W / 8)
         x = self.conv5(self.stage4(self.stage3(x)))  # (N, 1024, H / 32, W / 32)
         return x.mean((2, 3))

@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mmlib.layers import lean
+
 
 class ConvBlock(nn.Sequential):
     """Convolve, normalise, rectify and max-pool: halves a frame twice at the defaults.
@@ -79,6 +81,10 @@ class ConvBlock(nn.Sequential):
         if pool_size > 1:
             layers.append(nn.MaxPool2d(pool_size, pool_stride, padding=pool_size // 2))
         super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output; see the class."""
+        return lean.run(self, x)
 
 
 class ChannelAttention(nn.Module):
@@ -170,7 +176,7 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw score of each place; see the class."""
-        return self.gate_s(x)
+        return lean.run(self.gate_s, x)
 
 
 class Modulator(nn.Module):
@@ -214,12 +220,12 @@ class Modulator(nn.Module):
     def forward(self, x: Tensor, *, return_gate: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Return the gated map, and the gate on request; see the class."""
         channel, place = self.channel_att(x), self.spatial_att(x)  # (N, C, 1, 1), (N, 1, H, W)
-        if self.combine == "product":
-            gate = (channel * place).sigmoid()
-            out = gate * x
-        else:
-            gate = (channel + place).sigmoid()
-            out = x * (1 + gate)
+        # Joined with the channels innermost, as the trunk's maps lie in memory: the layout of the
+        # product of these two would else be the other one, and so that of all that follows.
+        channel, place = channel.movedim(1, -1), place.movedim(1, -1)
+        score = channel * place if self.combine == "product" else channel + place
+        gate = score.sigmoid().movedim(-1, 1)
+        out = x * gate if self.combine == "product" else x * (1 + gate)
         return (out, gate) if return_gate else out
 
 
@@ -268,6 +274,7 @@ class LocalFeatureExtractor(nn.Module):
             self.add_module(f"bn{k}_1", nn.BatchNorm2d(out_channels))
             self.add_module(f"conv{k}_2", second)
             self.add_module(f"bn{k}_2", nn.BatchNorm2d(out_channels))
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map of local features; see the class."""
@@ -278,17 +285,17 @@ class LocalFeatureExtractor(nn.Module):
                 "and halves each part, so height and width must be even, 4 or more."
             )
         h, w = (2 * ((side + 3) // 4) for side in (height, width))
-        upper, lower = x[:, :, :h], x[:, :, h:]
-        one, three = self._look(1, upper[..., :w]), self._look(3, upper[..., w:])
-        two, four = self._look(2, lower[..., :w]), self._look(4, lower[..., w:])
-        rows = torch.cat((one, three), -1), torch.cat((two, four), -1)
-        return torch.cat(rows, -2)
+        upper, lower = x.split((h, height - h), 2)
+        (one, three), (two, four) = (half.split((w, width - w), 3) for half in (upper, lower))
+        rows = (
+            torch.cat((self._look(1, one), self._look(3, three)), 3),
+            torch.cat((self._look(2, two), self._look(4, four)), 3),
+        )
+        return torch.cat(rows, 2)
 
     def _look(self, k: int, part: Tensor) -> Tensor:
-        for step in (1, 2):
-            part = self.get_submodule(f"conv{k}_{step}")(part)
-            part = self.get_submodule(f"bn{k}_{step}")(part).relu_()
-        return part
+        names = (f"conv{k}_1", f"bn{k}_1", "relu", f"conv{k}_2", f"bn{k}_2", "relu")
+        return lean.run((self.get_submodule(name) for name in names), part)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
@@ -306,7 +313,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     channels = x.shape[1]
     if groups < 1 or channels % groups:
         raise ValueError(f"{channels} channels cannot be dealt out in {groups} equal groups.")
-    return x.unflatten(1, (groups, channels // groups)).transpose(1, 2).flatten(1, 2)
+    return torch.channel_shuffle(x, groups)
 
 
 class InvertedResidual(nn.Module):
@@ -359,8 +366,12 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the unit's output; see the class."""
-        kept, worked = x.chunk(2, 1) if self.stride == 1 else (x, x)
-        return channel_shuffle(torch.cat((self.branch1(kept), self.branch2(worked)), 1), 2)
+        kept = worked = x
+        if self.stride == 1:
+            kept, worked = x.chunk(2, 1)
+            worked = worked.clone()  # in one piece, or every convolution that reads it makes a copy
+        kept, worked = lean.run(self.branch1, kept), lean.run(self.branch2, worked)
+        return channel_shuffle(torch.cat((kept, worked), 1), 2)
 
 
 def _depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
