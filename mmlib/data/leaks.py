@@ -13,7 +13,7 @@ import torch
 from mmlib.data.feature_set import SPLITS, FeatureError, FeatureSet
 
 _SHOWN = 10
-_AT_ONCE = 1024
+_BYTES_AT_ONCE = 2**28
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,10 @@ def _same_samples(
 def _digests(features: FeatureSet) -> list[bytes | None]:
     """Digest what each sample holds at its real steps; None where there is none."""
     digests: list[bytes | None] = []
-    for start in range(0, len(features), _AT_ONCE):
-        block = slice(start, start + _AT_ONCE)
+    one = sum(value[0].nbytes for value in features.inputs.values())
+    at_once = max(1, _BYTES_AT_ONCE // one)
+    for start in range(0, len(features), at_once):
+        block = slice(start, start + at_once)
         rows, anything = [], torch.zeros(len(features.labels[block]), dtype=torch.bool)
         for name in features.modalities:
             mask = features.masks[name][block]
