@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the slow tests first: the short ones fill up what is left when two workers share them."""
+    """Start files with slow tests first: the short ones fill up what is left to two workers."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

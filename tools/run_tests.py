@@ -21,17 +21,15 @@ OFFLINE_PARTS = ("nbval",)
 CLOCK = "build/nbval.json"
 
 NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", CELL_SECONDS]
-# loadgroup: a worker takes the next test when it is free, the slow ones first (tests/conftest.py), and
-# all tests of an xdist_group, whose preparations are dear.
-ONE_BY_ONE = ["-n", WORKERS, "--dist=loadgroup", "--no-loadscope-reorder"]
-# loadfile: the cells of one notebook share a kernel, and so a worker; lesson_clock orders the files.
+# loadfile: the cells of one notebook share a kernel, and the tests of one file what they prepare, and
+# so a worker. The long ones start first: tests/conftest.py and lesson_clock put them in order.
 SHARED = ["-n", WORKERS, "--dist=loadfile", "--no-loadscope-reorder"]
 TIMED = ["-p", "tools.lesson_clock", "--lesson-clock", CLOCK]
 PARTS: dict[str, list[str]] = {
     "lint": [PYTHON, "-m", "ruff", "check", "."],
     "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "types": [PYTHON, "-m", "mypy"],
-    "tests": [PYTHON, "-m", "pytest", "-q", *ONE_BY_ONE, "--durations=15"],
+    "tests": [PYTHON, "-m", "pytest", "-q", *SHARED, "--durations=15"],
     "nbval": [PYTHON, "-m", "pytest", "-q", *SHARED, *TIMED, *NBVAL, "notebooks", "solutions"],
     # Budgets, for a noisy machine, of the lessons as nbval has just run them; and their pages.
     "course": [PYTHON, "tools/run_course.py", "--slack", "1.5", "--clock", CLOCK],

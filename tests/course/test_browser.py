@@ -1,7 +1,7 @@
 """Lessons as a learner meets them: JupyterLab in headless Chromium, all cells run, every control moved.
 
-Each worker has one JupyterLab, and pages are tests of their own, so that workers share the lessons. The
-tests skip where Playwright or Chromium is absent.
+All pages share one JupyterLab and one Chromium, and each is a test of its own. The tests skip where
+Playwright or Chromium is absent.
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,6 @@ from mmlib.grading.classroom import grade
 from mmlib.grading.marks import Row
 from mmlib.grading.running import Limits
 
-pytestmark = pytest.mark.xdist_group("hostile")
 LIMITS = Limits(seconds=60, check_seconds=5, memory=2 * 2**30)
 GAPS = confine.missing()
 confined = pytest.mark.skipif(bool(GAPS), reason="; ".join(GAPS))

@@ -14,10 +14,7 @@ from safetensors.torch import load_file
 from mmlib.training import TrainingError, fit, seed_everything
 from tests.training.killed import TwoPhases, data
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
-    pytest.mark.xdist_group("resume"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
 # 5 batches an epoch, 2 phases, 2 parts: 20 calls an epoch. An epoch renames best (where it is one),
 # last and the table.
