@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.backbones.loading import PretrainedError
-from mmlib.layers.vision import (
-    ConvBlock,
-    InvertedResidual,
-    LocalFeatureExtractor,
-    Modulator,
-)
+from mmlib.layers.gating import Modulator
+from mmlib.layers.vision import ConvBlock, InvertedResidual, LocalFeatureExtractor
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 

@@ -5,6 +5,7 @@ Every sequence is (batch, time, features); every mask is boolean, True where a s
 
 from mmlib.layers.attention import MultiHeadAttention, scaled_dot_product_attention
 from mmlib.layers.conv import MaskedBatchNorm, TemporalConv
+from mmlib.layers.gating import ChannelAttention, Modulator, SpatialAttention
 from mmlib.layers.modality_dropout import ModalityDropout
 from mmlib.layers.pooling import first_real, last_real, masked_max, masked_mean, pool
 from mmlib.layers.transformer import (
@@ -16,12 +17,9 @@ from mmlib.layers.transformer import (
 )
 from mmlib.layers.two_stream import TwoStreamBlock
 from mmlib.layers.vision import (
-    ChannelAttention,
     ConvBlock,
     InvertedResidual,
     LocalFeatureExtractor,
-    Modulator,
-    SpatialAttention,
     channel_shuffle,
 )
 

@@ -57,6 +57,7 @@ def _worth_it(layers: list[nn.Module], x: Tensor) -> bool:
     norms = [layer for layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     return (
         x.device.type == "cpu"  # CUDA has kernels of its own for what is joined here
+        and len(x) > 1  # torch's batch norm refuses a single value, and says why
         and torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and all(
@@ -118,9 +119,9 @@ class _NormThen(torch.autograd.Function):
         middle: Tensor | None = None
         if rectified or then is not None:
             variance = inverse.pow(-2) - norm.eps
-            middle = torch.native_batch_norm(x, scale, shift, mean, variance, False, 0.0, norm.eps)[
-                0
-            ]
+            middle, *_ = torch.native_batch_norm(
+                x, scale, shift, mean, variance, False, 0.0, norm.eps
+            )
             if rectified:
                 middle.relu_()
         grad_kernel = grad_offset = None
@@ -128,12 +129,12 @@ class _NormThen(torch.autograd.Function):
             grad, grad_kernel, grad_offset = aten.convolution_backward(
                 grad, middle, kernel, None if offset is None else [len(offset)],
                 then.stride, then.padding, then.dilation, False, [0, 0], then.groups,
-                [True, True, offset is not None],
+                [True, ctx.needs_input_grad[3], ctx.needs_input_grad[4]],
             )  # fmt: skip
         elif isinstance(then, nn.MaxPool2d):
-            window = (
-                [then.kernel_size] * 2, [then.stride] * 2, [then.padding] * 2, [then.dilation] * 2
-            )  # fmt: skip
+            window = [
+                [side] * 2 for side in (then.kernel_size, then.stride, then.padding, then.dilation)
+            ]
             _, places = aten.max_pool2d_with_indices(middle, *window, then.ceil_mode)
             grad = aten.max_pool2d_with_indices_backward(
                 grad, middle, *window, then.ceil_mode, places
