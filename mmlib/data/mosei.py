@@ -4,7 +4,8 @@ Labels. Annotators gave each segment a sentiment from -3 to 3 and six emotions f
 emotions can be there at once, and often none is. `target` says what becomes of that:
 
 * "emotions": the six intensities, `(N, 6)`; with `threshold` t, 1 where an intensity is above t and
-  0 elsewhere. The data set's authors count an emotion as present above 0.
+  0 elsewhere. The data set's authors count an emotion as present above 0. Either way these are
+  numbers, which a training here regresses; it knows no loss for several classes at once.
 * "emotion": one class, the strongest emotion (arg-max). It throws away every further one, and a
   segment without any is left out; equally strong ones are settled by the order of `EMOTIONS`. How
   many segments each of these concerns is told. The result is not balanced (A-27).

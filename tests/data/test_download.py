@@ -293,6 +293,29 @@ def test_archives_from_a_browser_are_verified_used_and_left_alone(ravdess, tmp_p
     assert (tmp_path / ONE).exists() and len(ravdess.of(TWO)) == 1
 
 
+def test_what_lies_there_is_not_taken_for_what_it_should_be(ravdess, cremad, tmp_path):
+    def flipped(content):
+        return content[:99] + bytes([content[99] ^ 1]) + content[100:]
+
+    (tmp_path / TWO).write_bytes(flipped(ravdess.files[ravdess.place(TWO)]))
+    assert fetch(ravdess, tmp_path).fetched and files_in(tmp_path).items() >= EVERYTHING.items()
+    fetch(cremad, tmp_path / "c", "cremad")
+    name = "VideoFlash/1001_DFA_ANG_XX.flv"
+    whole = cremad.files[cremad.place(name)]
+    (tmp_path / "c" / name).write_bytes(flipped(whole))
+    assert fetch(cremad, tmp_path / "c", "cremad").fetched == [name]
+    assert (tmp_path / "c" / name).read_bytes() == whole
+
+
+def test_what_nothing_can_verify_is_fetched_from_its_start(ravdess, tmp_path):
+    del ravdess.files[RECORD]
+    part_of(tmp_path, noise(8_000, 99))
+    (tmp_path / TWO).write_bytes(b"who knows")
+    assert sorted(fetch(ravdess, tmp_path).fetched) == [ONE, TWO]
+    assert ravdess.of(ONE) == [None] and ravdess.of(TWO) == [None]
+    assert files_in(tmp_path).items() >= EVERYTHING.items()
+
+
 def test_archives_are_kept_where_that_is_wished(ravdess, tmp_path):
     fetch(ravdess, tmp_path, keep_archives=True)
     assert (tmp_path / ONE).read_bytes() == ravdess.files[ravdess.place(ONE)]
