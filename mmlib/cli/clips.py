@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,11 @@ from mmlib.cli.entries import Entry, Made
 
 if TYPE_CHECKING:
     from mmlib.data.acted import Found
+    from mmlib.data.clip_streams import Failure
     from mmlib.data.faces import Detect
+
+#: Clips named in one sentence on the screen; a table beside the feature file names all.
+_SHOWN = 20
 
 
 def _add(parser: Any) -> None:
@@ -21,8 +26,9 @@ def _add(parser: Any) -> None:
         "clips (ravdess, cremad)",
         "Sound and picture are cut to the same seconds. The feature file takes size x size x 3 bytes "
         "a picture: RAVDESS's 1,440 clips of 15 pictures take 3.3 GB at --size 224 and 0.8 GB at "
-        "--size 112, as much again in the folder OUT.cache, and as much memory. The cache lets a "
-        "preparation that was stopped go on; delete it afterwards.",
+        "--size 112, as much again in the folder OUT.npz.cache, and as much memory. The cache lets a "
+        "preparation that was stopped go on; delete it afterwards. OUT.report.csv names every clip "
+        "that something was amiss with.",
     )
     group.add_argument("--seconds", type=float, default=3.6, help="around the middle of each clip")
     group.add_argument("--frames", type=int, default=15, help="spread evenly over these seconds")
@@ -109,8 +115,32 @@ def _made(options: argparse.Namespace, found: Found, class_names: Sequence[str])
         "takes not used, for they are there only in another form than the others": found.left_out,
         f"clips shorter than {options.seconds:g} seconds, masked where they lack": shorter,
     }
-    notes += [f"{what} ({len(names)}): {', '.join(names)}" for what, names in told.items() if names]
+    report = out.with_suffix(".report.csv")
+    notes += [_sentence(what, names, report) for what, names in told.items() if names]
+    _write_report(report, told, made.failures)
     return Made(made.features, notes, made.failures, made.left_out)
+
+
+def _sentence(what: str, names: Sequence[str], report: Path) -> str:
+    """Name some, or as many as can be read and where the others are."""
+    more = f", ... (all in {report})" if len(names) > _SHOWN else ""
+    return f"{what} ({len(names)}): {', '.join(names[:_SHOWN])}{more}"
+
+
+def _write_report(
+    path: Path, told: Mapping[str, Sequence[str]], failures: Sequence[Failure]
+) -> None:
+    """Keep all that was said as a table; where there is nothing to say, no table of before stays."""
+    rows = [(failure.clip, f"no {failure.stream}: {failure.reason}") for failure in failures]
+    rows += [(name, what) for what, names in told.items() for name in names]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(part, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("clip", "what"), *rows])
+    os.replace(part, path)
 
 
 def _streams(words: str | None, found: Found) -> tuple[str, ...]:

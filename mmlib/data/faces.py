@@ -26,7 +26,7 @@ Detect = Callable[[np.ndarray], Box | None]
 
 _CASCADE = "haarcascade_frontalface_default.xml"
 _SMALLEST = 6  # a face's share of the shorter side, at least 1 in this many
-_WORKING_SIDE = 360  # a frame's shorter side while a face is sought
+_WORKING_SIDE = 240  # a frame's shorter side while a face is sought
 
 
 class NoFace(MediaError):

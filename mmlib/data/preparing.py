@@ -147,7 +147,8 @@ def prepare(
         class_names: what the labels 0, 1, 2, ... mean, in this order.
         cache: a folder for the features of each clip.
         streams: "audio", "vision" or both.
-        workers: processes; 1 works in this one.
+        workers: processes; 1 works in this one. A script that asks for several must stand behind
+            `if __name__ == "__main__":`, for each process reads it again.
         name: of the feature set.
         progress: show a bar.
 
@@ -227,10 +228,14 @@ def sound_features(sound: Tensor, recipe: Recipe) -> Tensor:
     steps = math.ceil(len(sound) / recipe.hop)
     # The last step may begin so near the end that `log_mel` would leave it out: mirror a little.
     longer = pad(sound[None, None], (0, reach), mode="reflect")[0]
-    settings = {"sample_rate": recipe.sample_rate, "n_fft": recipe.n_fft, "hop": recipe.hop}
+    rate, n_fft, hop, n_mels = recipe.sample_rate, recipe.n_fft, recipe.hop, recipe.n_mels
     if recipe.audio == "log_mel":
-        return log_mel(longer, **settings, n_mels=recipe.n_mels)[0, :steps]
-    return mfcc(longer, **settings, n_mels=recipe.n_mels, n_mfcc=recipe.n_mfcc)[0, :steps]
+        bands = log_mel(longer, sample_rate=rate, n_fft=n_fft, hop=hop, n_mels=n_mels)
+        return bands[0, :steps]
+    cepstra = mfcc(
+        longer, sample_rate=rate, n_fft=n_fft, hop=hop, n_mels=n_mels, n_mfcc=recipe.n_mfcc
+    )
+    return cepstra[0, :steps]
 
 
 def face_pictures(path: Path, window: Window, recipe: Recipe) -> Tensor:

@@ -139,10 +139,10 @@ def cascade(monkeypatch, tmp_path):
 def test_the_largest_box_counts_in_the_frames_own_pixels(cascade, monkeypatch):
     monkeypatch.setattr(cascade, "boxes", [[5, 6, 70, 70], [100, 50, 90, 90], [9, 9, 60, 60]])
     frame = np.zeros((720, 1280, 3), dtype=np.uint8)
-    assert FaceDetector()(frame) == (200, 100, 180, 180)
+    assert FaceDetector()(frame) == (300, 150, 270, 270)
     (shape, settings) = cascade.asked[0]
-    assert shape == (360, 640), "large frames are made smaller to be quick"
-    assert settings["minSize"] == (60, 60)
+    assert shape == (240, 427), "large frames are made smaller to be quick"
+    assert settings["minSize"] == (40, 40)
     assert FaceDetector()(frame[:240, :320]) == (100, 50, 90, 90), "small ones are not enlarged"
 
 
