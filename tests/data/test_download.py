@@ -362,6 +362,13 @@ def test_recordings_in_git_lfs_are_verified_by_their_pointers(cremad, tmp_path):
     assert [path for path, _ in cremad.asked] == [f"/repos/{CREMAD}/git/trees/master"]
 
 
+def test_a_publisher_that_is_asked_too_often_is_given_time(cremad, tmp_path):
+    pointer = f"/{CREMAD}/master/VideoFlash/1001_DFA_ANG_XX.flv"
+    cremad.status[pointer] = [429]
+    assert len(fetch(cremad, tmp_path, "cremad").fetched) == 3
+    assert len(cremad.of("master/VideoFlash/1001_DFA_ANG_XX.flv")) == 3  # twice, and the content
+
+
 def test_parts_and_actors_choose_recordings(cremad, tmp_path):
     result = fetch(cremad, tmp_path, "cremad", parts=["audio"], actors=[1002])
     assert result.fetched == ["AudioWAV/1002_DFA_NEU_XX.wav"]

@@ -82,7 +82,9 @@ def download(
     with requests.Session() as session:
         say(f"Asking {mirror or source.home} for the list of files and their checksums.")
         known = notes.published()
-        files = source.list_files(*chosen, mirror=mirror, session=session, known=known)
+        files = source.list_files(
+            *chosen, mirror=mirror, session=session, known=known, progress=progress
+        )
         if not files:
             raise DownloadError(f"{dataset} has no files of these parts and actors.")
         run = _Run(root, notes, session, pooch, keep_archives, progress, pause)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from mmlib.data.download.transfer import DownloadError, UnreachableError, reason_of
 from mmlib.data.extras import load_extra
 
 _AT_ONCE = 8
+_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RemoteFile:
 
 
 Known = Mapping[str, RemoteFile]
-Lister = Callable[[Sequence[str], Sequence[int], str | None, Any, Known], list[RemoteFile]]
+Lister = Callable[[Sequence[str], Sequence[int], str | None, Any, Known, bool], list[RemoteFile]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Source:
         mirror: str | None,
         session: Any,
         known: Known,
+        progress: bool = False,
     ) -> list[RemoteFile]:
         """List the files of some parts and actors; names and checksums come from the publisher.
 
@@ -76,12 +81,13 @@ class Source:
             mirror: a server with the same paths as the publisher's, asked in their place.
             session: a `requests.Session`.
             known: files whose published checksum an earlier run has read, by name.
+            progress: show a bar where the list is long in coming.
 
         Raises:
             DownloadError: the list cannot be had, or is no list.
         """
         base = mirror.rstrip("/") if mirror else None
-        return self.lister(parts, list(actors), base, session, known)
+        return self.lister(parts, list(actors), base, session, known, progress)
 
 
 # The record's page shows this value for this file, and many have found it after downloading. It holds
@@ -93,7 +99,12 @@ _RECORD = "1188976"
 
 
 def _ravdess(
-    parts: Sequence[str], actors: Sequence[int], base: str | None, session: Any, known: Known
+    parts: Sequence[str],
+    actors: Sequence[int],
+    base: str | None,
+    session: Any,
+    known: Known,
+    progress: bool,
 ) -> list[RemoteFile]:
     """List archives by name, with the md5 and size that Zenodo's record of the data set has."""
     base = base or "https://zenodo.org"
@@ -146,7 +157,12 @@ _FOLDERS = {"video": ("VideoFlash", ".flv"), "audio": ("AudioWAV", ".wav")}
 
 
 def _cremad(
-    parts: Sequence[str], actors: Sequence[int], base: str | None, session: Any, known: Known
+    parts: Sequence[str],
+    actors: Sequence[int],
+    base: str | None,
+    session: Any,
+    known: Known,
+    progress: bool,
 ) -> list[RemoteFile]:
     """List recordings by the repository's tree; Git LFS keeps the SHA-256 and size of each.
 
@@ -191,17 +207,19 @@ def _cremad(
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
-            return list(pool.map(pointer, names))
+            pointers = pool.map(pointer, names)
+            bar = tqdm(pointers, "checksums", len(names), unit="file", disable=not progress)
+            return list(bar)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def _fetch(url: str, session: Any, *, missing: str | None = None) -> str:
-    """Fetch a small text, in three tries; `missing` stands for what is not there (404)."""
+    """Fetch a small text, in several tries; `missing` stands for what is not there (404)."""
     requests = load_extra("requests", extra="data", purpose="downloading")
     reason = ""
-    for _ in range(3):
+    for failed in range(_TRIES):
         try:
             answer = session.get(url, timeout=(15.0, 60.0))
         except requests.RequestException as error:
@@ -212,9 +230,13 @@ def _fetch(url: str, session: Any, *, missing: str | None = None) -> str:
         if answer.status_code == 200:
             return answer.text
         reason = f"the server answers {answer.status_code} {answer.reason}"
-        if answer.status_code < 500:
+        if answer.status_code < 500 and answer.status_code != 429:
             raise DownloadError(f"{url} cannot be had: {reason}.")
-    raise UnreachableError(f"{url} cannot be reached ({reason}; 3 tries); is there a network?")
+        wait = answer.headers.get("Retry-After", "")
+        time.sleep(min(int(wait), 60) if wait.isdigit() else 2**failed)
+    raise UnreachableError(
+        f"{url} cannot be reached ({reason}; {_TRIES} tries); is there a network?"
+    )
 
 
 SOURCES = {

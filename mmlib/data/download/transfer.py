@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,7 +143,7 @@ class ResumingDownloader:
         if code in (408, 425, 429) or code >= 500:
             wait = answer.headers.get("Retry-After", "")
             if wait.isdigit():
-                time.sleep(min(int(wait), 60))
+                self.stop.wait(min(int(wait), 60))
             raise _TryAgain(f"the server answers {code} {answer.reason}")
         if code not in (200, 206):
             raise DownloadError(f"{url} cannot be had: the server answers {code} {answer.reason}.")
