@@ -30,6 +30,8 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
         {"reconstruction": UP, "classification": UP, "adversarial": UP},
     ],
     "07_ca_mmaaet": [{"model": NEXT, "seed": NEXT}],
+    "08_attention_over_faces": [{"emotion": NEXT, "rule": NEXT, "seed": NEXT, "actor": UP}],
+    "09_avt_ca": [{"name": NEXT, "heads": NEXT}],
 }
 
 # explore itself, and what calls it for a lesson.
