@@ -29,7 +29,8 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Apply layers one after the other, as `torch.nn.Sequential` does.
 
     In training on a CPU, each batch norm with the ReLU after it and the convolution or max pooling
-    after that is one step of autograd, which keeps the batch norm's input only.
+    after that is one step of autograd, which keeps the batch norm's input only. Forward hooks of
+    these batch norms and ReLUs do not fire then; gradients of gradients are refused.
 
     Shape:
         - x: (N, C, H, W) -> what the layers make of it
@@ -42,10 +43,9 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     for part in _grouped(layers):
         if isinstance(part, _Group):
             norm, then = part.norm, part.then
-            kernel, offset = (
-                (then.weight, then.bias) if isinstance(then, nn.Conv2d) else (None, None)
-            )
-            assert norm.num_batches_tracked is not None
+            kernel = then.weight if isinstance(then, nn.Conv2d) else None
+            offset = then.bias if isinstance(then, nn.Conv2d) else None
+            assert norm.num_batches_tracked is not None  # as `_worth_it` has seen
             norm.num_batches_tracked.add_(1)
             x = _NormThen.apply(x, norm.weight, norm.bias, kernel, offset, part)
         else:
@@ -82,9 +82,19 @@ def _grouped(layers: list[nn.Module]) -> Iterator[nn.Module | _Group]:
         rectified = place < len(layers) and isinstance(layers[place], nn.ReLU)
         place += rectified
         then = layers[place] if place < len(layers) else None
-        joins = isinstance(then, nn.Conv2d | nn.MaxPool2d)
+        joins = _joins(then)
         place += joins
         yield _Group(layer, rectified, then if joins else None)  # type: ignore[arg-type]
+
+
+def _joins(layer: nn.Module | None) -> bool:
+    """Say whether the backward pass below knows all that a layer does."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, nn.MaxPool2d) and all(
+        isinstance(side, int)
+        for side in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
 
 
 class _NormThen(torch.autograd.Function):

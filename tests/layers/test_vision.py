@@ -278,6 +278,11 @@ def rows():
     yield InvertedResidual(in_channels=3, out_channels=10, stride=2).branch1
     yield SpatialAttention(3, reduction=1).gate_s
     yield nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.ReLU())
+    reflected = nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
+    yield nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), reflected)
+    yield nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU())
+    yield nn.Sequential(nn.BatchNorm2d(3), nn.MaxPool2d((3, 2), stride=(1, 2)))
+    yield nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, dilation=2, groups=3))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
