@@ -195,6 +195,22 @@ def test_attention_maps_are_those_of_the_evaluation_and_leave_the_model_as_it_wa
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("pool", ["max", "mean"])
+@pytest.mark.parametrize("late", ["self", "cross", None])
+@pytest.mark.parametrize("config", [TINY, FRAMES], ids=["features", "frames"])
+def test_a_short_sample_in_a_long_batch_gives_what_it_gives_alone(config, late, pool):
+    model, given = tiny(config=config, pool=pool, late=late), streams(config=config)
+    kept = {"audio": 22, "vision": 4}
+    masks = {
+        name: torch.arange(x.shape[1]) < torch.tensor([[x.shape[1]], [kept[name]]])
+        for name, x in given.items()
+    }
+    alone = model(**{name: x[1:, : kept[name]] for name, x in given.items()})
+    together = model(**given, masks=masks)
+    for one, among in zip(alone[:3], together[:3], strict=True):
+        assert torch.allclose(one[0], among[1], atol=1e-5)
+
+
 def test_behind_standardisation_the_maps_are_of_what_the_model_sees():
     model, given = tiny(), streams(5)
     whole = Standardised(model=model, widths={"audio": 5, "vision": 6})
