@@ -431,6 +431,7 @@ def member(name, *, link=False):
     [
         member("../outside.mp4"),
         member("Actor_01/../../outside.mp4"),
+        member("Actor_01/../inside.mp4"),
         member("/outside.mp4"),
         member("..\\outside.mp4"),
         member("C:outside.mp4"),
