@@ -113,7 +113,7 @@ class JMTConfig:
             ffn_dim=64,
             fusion_dim=128,
             head_dim=32,
-            epochs=30,
+            epochs=15,
             batch_size=16,
             learning_rate=1e-3,
             weight_decay=1e-2,
