@@ -53,7 +53,7 @@ def heard(sound: torch.Tensor, moments: list[float]) -> list[int | None]:
     return found
 
 
-@pytest.fixture(scope="module", params=["mp4", "mkv", "mov"])
+@pytest.fixture(scope="module", params=["mp4", "mkv", "ts"])
 def clip(request, tmp_path_factory):
     frames, sound = scenes()
     path = tmp_path_factory.mktemp("clip") / f"clip.{request.param}"
@@ -81,7 +81,8 @@ def test_a_change_is_at_the_same_second_in_both(clip):
     change_heard = window[0] + 0.02 + 0.01 * after.index(1)
     count = round((window[1] - window[0]) * FPS)  # each picture of the window once
     change_seen = window[0] + seen(read_frames(clip, count, window=window)).index(1) / FPS
-    assert change_heard == pytest.approx(CHANGES[0], abs=0.025)
+    # A transport stream does not say that its first 23 milliseconds of sound wind up the decoder.
+    assert change_heard == pytest.approx(CHANGES[0], abs=0.025 if clip.suffix != ".ts" else 0.05)
     assert change_seen == pytest.approx(CHANGES[0], abs=0.001)
 
 
@@ -140,6 +141,24 @@ def test_a_sound_that_starts_late_and_stops_early_is_silent_there(tmp_path, endi
     assert (start, stop) == (pytest.approx(0.6, abs=0.03), pytest.approx(3.0, abs=0.03))
     with pytest.raises(MediaError, match=r"no sound between 3.20 and 3.90 seconds"):
         read_sound(path, window=(3.2, 3.9))
+
+
+def test_second_0_is_where_the_recording_begins_whatever_its_clock_says(tmp_path):
+    frames, sound = scenes()
+    times = [7000 + round(1000 * n / FPS) for n in range(len(frames))]
+    path = write_video(tmp_path / "a.mkv", frames, times=times, sound=sound, sound_delay=7.0)
+    assert extent(path).sound == pytest.approx((0.0, 4.0), abs=0.05)
+    window = (1.6, 2.4)
+    assert seen(read_frames(path, 3, window=window)) == [1, 1, 1]
+    assert heard(read_sound(path, sample_rate=RATE, window=window), [0.1, 0.4, 0.7]) == [1, 1, 1]
+
+
+def test_a_picture_that_is_over_is_not_shown_any_more(tmp_path):
+    path = write_video(tmp_path / "a.mp4", shades(10), rate=10, sound=tone(3.0, 44_100))
+    assert extent(path).picture == pytest.approx((0.0, 1.0))
+    four = read_frames(path, 4, window=(0.0, 1.6))  # at 0.2, 0.6, 1.0 and 1.4 seconds
+    assert [number_of(frame.numpy()) for frame in four] == [2, 6]
+    assert centred_window(path, 3.6) == (0.0, pytest.approx(1.0))
 
 
 def test_tracks_that_never_meet_have_no_window(tmp_path):
