@@ -6,6 +6,7 @@ for, and kept.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +160,7 @@ class Clips(Meaning):
         return sound.mfcc(self.waveform, sample_rate=self.sample_rate, **self._windows)
 
     @property
-    def _windows(self) -> dict[str, int]:
+    def _windows(self) -> dict[str, Any]:
         hop = self.sample_rate // 125
         return {"n_fft": 4 * hop, "hop": hop, "n_mels": 40}
 
