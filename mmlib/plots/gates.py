@@ -34,7 +34,8 @@ def picture_row(pictures: Mapping[str, Any], *, height: float = 1.9, title: str 
         ValueError: there is nothing to draw, or something is neither a picture nor a map.
     """
     given = named(pictures, "picture_row", '{"face": frames[0], "edges": maps[0, 0]}')
-    figure = new_figure(height * 0.94 * len(given), height + 0.4 + 0.3 * bool(title))
+    lines = 1 + max(name.count("\n") for name in given)
+    figure = new_figure(height * len(given), height + 0.2 * lines + 0.3 * bool(title))
     panels: Any = figure.subplots(1, len(given), squeeze=False)[0]
     for ax, (name, values) in zip(panels, given.items(), strict=True):
         picture = torch.as_tensor(values)
@@ -123,6 +124,7 @@ def gate_over_faces(
     words: str = "let through",
     limits: tuple[float, float] | None = None,
     columns: int = 6,
+    side: float = 1.62,
 ) -> Figure:
     """Draw gates over faces: bright where a place is let through, with the outlines of parts.
 
@@ -134,6 +136,7 @@ def gate_over_faces(
         words: what the values are, for the bar beside the faces.
         limits: the values of the darkest and the brightest place; None takes those that occur.
         columns: faces in a row.
+        side: inches of a face.
 
     Raises:
         ValueError: not one gate a face, or more parts than there are ways to draw an edge.
@@ -151,7 +154,9 @@ def gate_over_faces(
     wide = F.interpolate(values[:, None], size=(size, size), mode="bilinear")[:, 0]
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = new_figure(1.62 * columns + 0.9, 1.72 * rows + 0.45 * bool(shown) + 0.2, tight=True)
+    figure = new_figure(
+        side * columns + 0.9, (side + 0.1) * rows + 0.45 * bool(shown) + 0.2, tight=True
+    )
     panels: Any = figure.subplots(rows, columns, squeeze=False)
     for ax in panels.flat:
         ax.set_axis_off()
@@ -162,9 +167,13 @@ def gate_over_faces(
         ax.imshow(grey, cmap="gray", vmin=-0.4, vmax=1.2)
         drawn = ax.imshow(as_array(wide[i]), cmap="magma", vmin=low, vmax=high, alpha=0.55)
         for line, where in zip(EDGES, shown.values(), strict=False):
-            mask = as_array(torch.as_tensor(where)[i].float())
-            if mask.any():
-                edge = ax.contour(mask, [0.5], colors=["white"], linestyles=[line], linewidths=1.6)
+            # Smoothed, so that a pixel more or less draws no spike.
+            mask = torch.as_tensor(where)[i].float()
+            smooth = as_array(F.avg_pool2d(mask[None], 5, 1, padding=2)[0])
+            if smooth.max() > 0.5:
+                edge = ax.contour(
+                    smooth, [0.5], colors=["white"], linestyles=[line], linewidths=1.6
+                )
                 edge.set_path_effects([withStroke(linewidth=2.8, foreground="#202020")])
         if i < len(names):
             ax.set_title(names[i], loc="center", fontsize=10, fontweight="normal", pad=2)
@@ -184,6 +193,7 @@ def gate_over_faces(
 def dots_by_part(
     values: Mapping[str, Mapping[str, Sequence[float]]],
     *,
+    among: Sequence[str] = (),
     level: float | None = None,
     level_words: str = "",
     ylabel: str = "",
@@ -194,6 +204,7 @@ def dots_by_part(
 
     Args:
         values: system -> part -> the value of every seed.
+        among: all systems of which these are some, so that each looks alike in several figures.
         level: where a line is drawn across.
         level_words: what the line says.
         ylabel: what the values are.
@@ -203,9 +214,10 @@ def dots_by_part(
     parts = list(next(iter(values.values())))
     ax = panel(ax, max(5.5, 2.4 + 1.15 * len(parts)), 3.4)
     width = 0.72 / len(values)
-    for order, ((name, each), kind) in enumerate(
-        zip(values.items(), distinct_looks(list(values)), strict=True)
-    ):
+    everybody = list(among or values)
+    looks = dict(zip(everybody, distinct_looks(everybody), strict=True))
+    for order, (name, each) in enumerate(values.items()):
+        kind = looks[name]
         for place, part in enumerate(parts):
             seeds = np.asarray(each[part], dtype=float)
             middle = place + (order - (len(values) - 1) / 2) * width
