@@ -31,7 +31,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         raise PretrainedError(
             f"{path} holds more than tensors, and to unpickle that would run code from the file. "
-            "Where you trust it, save its state dict alone: torch.save(model.state_dict(), path)."
+            "Re-save its state dict alone where you trust it: torch.save(checkpoint['state_dict'], "
+            "'weights.pth')."
         ) from None
     except (RuntimeError, EOFError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
@@ -39,13 +40,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     state = held.get("state_dict", held) if isinstance(held, dict) else held
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise PretrainedError(f"{path} holds no state dict, expected names and their tensors.")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    named = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    if len(named) < len(state):
+        raise PretrainedError(f"{path} holds entries both with and without the prefix module.")
+    return named
 
 
 def load_strictly(
     model: nn.Module, weights: dict[str, Tensor], *, head: bool, source: object
 ) -> None:
-    """Load every weight into a model whose last layer is ``fc``, or refuse in one sentence.
+    """Load every weight into a model, or refuse in one sentence and leave the model as it was.
 
     Counters of batch norm may be missing, as in old files.
 
@@ -64,15 +68,22 @@ def load_strictly(
         weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
         weights |= {name: value for name, value in own.items() if name.startswith(HEAD)}
     needed = {name for name in own if not name.endswith("num_batches_tracked")}
-    wrong = [f"{name} is not in it" for name in sorted(needed - weights.keys())]
-    wrong += [f"{name} is unknown" for name in sorted(weights.keys() - own.keys())]
-    wrong += [
-        f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own.keys() & weights.keys()
-        if weights[name].shape != own[name].shape
-    ]
-    if wrong:
-        only_head = all(one.startswith(HEAD) for one in wrong)
-        hint = ", take the rest with head=False and train a last layer of your own" * only_head
-        raise PretrainedError(f"{source} does not fit: {wrong[0]}{hint}.")
+    missing, unknown = sorted(needed - weights.keys()), sorted(weights.keys() - own.keys())
+    if wrong := missing + unknown:
+        hint = ""
+        if all(name.startswith(HEAD) for name in wrong):
+            hint = "; take the rest with head=False and train a last layer of your own"
+        if any(name.startswith("visual_model.") for name in unknown):
+            hint = "; it is a whole AVT-CA, whose trunk is the part named visual_model"
+        raise PretrainedError(
+            f"{source} does not fit: {len(missing)} of the entries needed are missing and "
+            f"{len(unknown)} are unknown, the first is {wrong[0]}{hint}."
+        )
+    for name, value in weights.items():
+        if value.shape != own[name].shape:
+            hint = "; with head=False the last layer stays your own" * name.startswith(HEAD)
+            raise PretrainedError(
+                f"{source} does not fit: {name} is {tuple(value.shape)}, expected "
+                f"{tuple(own[name].shape)}{hint}."
+            )
     model.load_state_dict(weights, strict=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmlib.backbones.loading import PretrainedError
+from mmlib.backbones.public import load_strictly, read_weights
 from mmlib.layers.gating import Modulator
 from mmlib.layers.vision import ConvBlock, InvertedResidual, LocalFeatureExtractor
-
-CLASSIFIER = ("fc.weight", "fc.bias")
 
 
 class VisualTrunk(nn.Module):
@@ -95,7 +91,7 @@ class VisualTrunk(nn.Module):
         """Load an EfficientFace file, all of it but the last layer, or nothing.
 
         The file holds the weights by themselves or under ``state_dict``; a leading ``module.`` of a
-        name is dropped, and so are ``fc.weight`` and ``fc.bias``. Every other name must be one of
+        name is dropped, and so is the last layer, ``fc``. Every other name must be one of
         the trunk's and the other way round; only the counters of batch norm may be missing, which
         old files do not have. Nothing but tensors is unpickled.
 
@@ -105,24 +101,7 @@ class VisualTrunk(nn.Module):
         Raises:
             PretrainedError: no such file, one that holds more than tensors, or other weights.
         """
-        found = _weights(Path(path).expanduser())
-        own = self.state_dict()
-        missing = {name for name in own if not name.endswith("num_batches_tracked")} - set(found)
-        if wrong := [*sorted(missing), *sorted(set(found) - set(own))]:
-            hint = ""
-            if any(name.startswith("visual_model.") for name in found):
-                hint = "; it is a whole AVT-CA, whose trunk is the part named visual_model"
-            raise PretrainedError(
-                f"{path} does not hold this trunk: {len(missing)} of its entries are missing and "
-                f"{len(wrong) - len(missing)} are unknown, the first is {wrong[0]}{hint}."
-            )
-        for name, tensor in found.items():
-            if tensor.shape != own[name].shape:
-                raise PretrainedError(
-                    f"{path} does not hold this trunk: {name} is {tuple(tensor.shape)}, expected "
-                    f"{tuple(own[name].shape)}."
-                )
-        self.load_state_dict(found, strict=True)
+        load_strictly(self, read_weights(path), head=False, source=path)
         return self
 
 
@@ -160,28 +139,3 @@ def _check(frames: Tensor, mask: Tensor | None) -> None:
             )
     if mask is not None and (frames.dim() != 5 or mask.shape != frames.shape[:2]):
         raise ValueError(f"A mask of {tuple(mask.shape)} for frames of {shape}; expected (B, T).")
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """Read the named tensors of a file safely, with the names that the trunk knows them by."""
-    try:
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        reason = error.strerror or "not found"
-        raise PretrainedError(f"{path} cannot be read ({reason}).") from None
-    except pickle.UnpicklingError:
-        raise PretrainedError(
-            f"{path} holds more than tensors, and to unpickle that would run code from the file. "
-            "Re-save its state dict alone where you trust it: torch.save(checkpoint['state_dict'], "
-            "'weights.pth')."
-        ) from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise PretrainedError(f"{path} is no file of weights ({reason}).") from None
-    state = held.get("state_dict", held) if isinstance(held, dict) else held
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise PretrainedError(f"{path} holds no state dict, expected names and their tensors.")
-    named = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    if len(named) < len(state):
-        raise PretrainedError(f"{path} holds entries both with and without the prefix module.")
-    return {name: tensor for name, tensor in named.items() if name not in CLASSIFIER}

@@ -98,16 +98,19 @@ def renamed(old, new):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (renamed("conv1.0.weight", "conv1.7.weight"), "1 of its entries are missing and 1 are unk"),
+        (
+            renamed("conv1.0.weight", "conv1.7.weight"),
+            "1 of the entries needed are missing and 1 are unk",
+        ),
         (renamed("module.conv1.0", "module.module.conv1.0"), "missing"),
-        (renamed("module.fc.bias", "module.fc.offset"), "1 are unknown, the first is fc.offset"),
+        (renamed("module.fc.bias", "module.last.bias"), "1 are unknown, the first is last.bias"),
         (renamed("module.", "module.visual_model."), "whole AVT-CA, .* named visual_model"),
         (lambda s: {**s, "module.conv1.0.weight": torch.ones(24, 3, 3, 3)}, r"conv1.0.weight is"),
         (lambda s: {**s, "conv1.0.weight": torch.ones(29, 3, 3, 3)}, "both with and without"),
         (lambda s: {**s, "epoch": 3}, "holds no state dict"),
         (
             lambda s: {k: v for k, v in s.items() if ".local." not in k},
-            "40 of its entries are missing",
+            "40 of the entries needed are missing",
         ),
     ],
 )
