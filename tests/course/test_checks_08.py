@@ -513,5 +513,5 @@ def test_the_picture_under_the_gate_follows_every_choice(lesson, monkeypatch):
         explorer.controls[name].value = value
         assert explorer.output.value not in seen
         seen.append(explorer.output.value)
-    assert explorer.alt.startswith("Actor 5, sad, product, seed 2:")
+    assert explorer.alt.startswith("Actor 5, sad, product, seed 2.")
     assert "failed" not in explorer.output.value
