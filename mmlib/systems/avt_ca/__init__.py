@@ -18,7 +18,8 @@ avt_ca_ct4    no            no                "self"  4
 The released code is not the paper's model; `AVTCAConfig.official()` is that one.
 """
 
+from mmlib.systems.avt_ca.ablations import ablation
 from mmlib.systems.avt_ca.config import AVTCAConfig
-from mmlib.systems.avt_ca.model import AVTCA, AVTCAOutput, ablation
+from mmlib.systems.avt_ca.model import AVTCA, AVTCAOutput
 
 __all__ = ["AVTCA", "AVTCAConfig", "AVTCAOutput", "ablation"]

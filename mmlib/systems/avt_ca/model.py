@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmlib.backbones.visual_trunk import VisualTrunk
-from mmlib.layers import ModalityDropout, MultiHeadAttention, TemporalConv, TwoStreamBlock, pool
+from mmlib.layers import ModalityDropout, MultiHeadAttention, TwoStreamBlock, pool
 from mmlib.systems.avt_ca.config import AVTCAConfig
-
-Maps = dict[str, Tensor]
+from mmlib.systems.avt_ca.parts import Late, Maps, Pair, Stage, attend
 
 
 class AVTCAOutput(NamedTuple):
@@ -29,101 +26,6 @@ class AVTCAOutput(NamedTuple):
     audio: Tensor
     vision: Tensor
     copies: Tensor | None = None
-
-
-class Stage(nn.Module):
-    """Two temporal convolutions, each with batch norm and ReLU; over audio each pools as well.
-
-    Shape:
-        - x: (B, T, in); mask: (B, T) bool or None -> (B, T', out) and its mask
-
-    Source:
-        AVT-CA, Algorithm 1.
-
-    Choices:
-        A-01: one-dimensional. A-03: ``pool_stride=1`` takes three steps away a convolution. A-17:
-        (B, T, D) outside.
-    """
-
-    def __init__(self, *, dims: tuple[int, int, int], **settings: Any) -> None:
-        """Build the two convolutions."""
-        super().__init__()
-        self.first = TemporalConv(in_dim=dims[0], out_dim=dims[1], norm="batch", **settings)
-        self.second = TemporalConv(in_dim=dims[1], out_dim=dims[2], norm="batch", **settings)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Convolve twice."""
-        return self.second(*self.first(x, mask))
-
-
-class _Pair(NamedTuple):
-    """Both streams on their way: names, states (B, T, D), masks (B, T) or None."""
-
-    names: tuple[str, str]
-    states: tuple[Tensor, Tensor]
-    masks: tuple[Tensor | None, Tensor | None]
-
-
-def _attend(
-    streams: _Pair,
-    modules: tuple[nn.Module, nn.Module],
-    stage: str,
-    maps: Maps | None,
-    *,
-    cross: bool = True,
-) -> _Pair:
-    """Let each stream ask the other, or itself; keep the weights where they are wanted."""
-    found = []
-    for own, ask in enumerate(modules):
-        other = 1 - own if cross else own
-        given: dict[str, Any] = {"padding_mask": streams.masks[other]}
-        if isinstance(ask, TwoStreamBlock):
-            given["query_mask"] = streams.masks[own]
-        out = ask(
-            streams.states[own], streams.states[other], return_weights=maps is not None, **given
-        )
-        if maps is not None:
-            out, maps[f"{stage}/{streams.names[own]}_from_{streams.names[other]}"] = out
-        found.append(out)
-    return streams._replace(states=(found[0], found[1]))
-
-
-class Late(nn.Module):
-    """The attention at the end, in its three readings.
-
-    Shape:
-        - audio (B, Ta, Da), vision (B, Tv, Dv) and their masks -> the same shapes
-
-    Source:
-        AVT-CA, Algorithm 9 and its calls in Algorithm 10, where it is named cross attention and each
-        stream is given to it alone.
-
-    Choices:
-        A-18: ``"self"`` follows Algorithm 10; ``"shared"`` the released code, with one set of
-        weights for both; ``"cross"`` the name. A-19: a head has width / heads features.
-    """
-
-    def __init__(self, *, config: AVTCAConfig) -> None:
-        """Build one attention, or one a stream."""
-        super().__init__()
-        widths = config.audio_channels[-1], config.vision_channels[-1]
-        self.cross, self.shared = config.late == "cross", config.late == "shared"
-
-        def attention(query: int, context: int) -> MultiHeadAttention:
-            return MultiHeadAttention(
-                query_dim=query,
-                context_dim=context,
-                num_heads=config.num_heads,
-                dropout=config.dropout,
-            )
-
-        self.audio = attention(widths[0], widths[self.cross])
-        self.vision = None if self.shared else attention(widths[1], widths[not self.cross])
-
-    def forward(self, streams: _Pair, maps: Maps | None) -> _Pair:
-        """Let each stream attend to itself, or to the other."""
-        attend = self.audio, self.audio if self.vision is None else self.vision
-        return _attend(streams, attend, "late", maps, cross=self.cross)
 
 
 class AVTCA(nn.Module):
@@ -275,7 +177,7 @@ class AVTCA(nn.Module):
         copies = logits if len(logits) > count else None
         return AVTCAOutput(logits[:count], audio[:count], vision[:count], copies)
 
-    def _front(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> _Pair:
+    def _front(self, inputs: dict[str, Tensor], masks: dict[str, Tensor]) -> Pair:
         """What each branch does before it meets the other."""
         names = self.config.streams
         audio, vision = (inputs[name] for name in names)
@@ -284,23 +186,23 @@ class AVTCA(nn.Module):
             seen = self.visual(vision, watched)  # (B, Tv, 1024)
         else:
             seen = self.visual(self.input_dropout(vision))
-        streams = _Pair(names, (self.input_dropout(audio), seen), (heard, watched))
+        streams = Pair(names, (self.input_dropout(audio), seen), (heard, watched))
         return self._convolved(streams, self.audio_stage1, self.vision_stage1)
 
     @staticmethod
-    def _convolved(streams: _Pair, audio: nn.Module, vision: nn.Module) -> _Pair:
+    def _convolved(streams: Pair, audio: nn.Module, vision: nn.Module) -> Pair:
         heard, heard_mask = audio(streams.states[0], streams.masks[0])
         seen, seen_mask = vision(streams.states[1], streams.masks[1])
         return streams._replace(states=(heard, seen), masks=(heard_mask, seen_mask))
 
     @staticmethod
-    def _added(streams: _Pair, modules: nn.ModuleList, stage: str, maps: Maps | None) -> _Pair:
+    def _added(streams: Pair, modules: nn.ModuleList, stage: str, maps: Maps | None) -> Pair:
         """Let the streams ask each other, and add to each what it was told."""
-        told = _attend(streams, (modules[0], modules[1]), stage, maps).states
+        told = attend(streams, (modules[0], modules[1]), stage, maps).states
         own = streams.states
         return streams._replace(states=(own[0] + told[0], own[1] + told[1]))
 
-    def _merged(self, audio: Tensor, vision: Tensor, streams: _Pair) -> Tensor:
+    def _merged(self, audio: Tensor, vision: Tensor, streams: Pair) -> Tensor:
         """Join the pooled streams, and the states of the step that has the label."""
         parts = [(audio, vision)]
         if self.config.label_step is not None:
@@ -356,27 +258,3 @@ def _at(states: Tensor, mask: Tensor | None, step: int) -> Tensor:
     """Take one step's state; a shorter stream gives its last."""
     step = min(step, states.shape[1] - 1)
     return states[:, step] if mask is None else states[:, step] * mask[:, step, None]
-
-
-def ablation(*, part: Literal["IT", "CT"], num_heads: int) -> Callable[..., AVTCA]:
-    """Give the maker of a model with one of the two fusions, whatever a config says.
-
-    ``"IT"`` keeps the intermediate fusion and has nothing after the second stage but the mean over
-    time; ``"CT"`` keeps the attention at the end, and the mean over what it gives.
-
-    Choices:
-        A-24: the paper does not say what stands in for the part that is taken away.
-    """
-
-    def make(*, config: AVTCAConfig) -> AVTCA:
-        chosen = replace(
-            config,
-            intermediate=part == "IT",
-            second_attention=False,
-            late=None if part == "IT" else config.late or "self",
-            pool="mean",
-            num_heads=num_heads,
-        )
-        return AVTCA(config=chosen)
-
-    return make
