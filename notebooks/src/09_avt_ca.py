@@ -442,7 +442,7 @@ show("the released code has", 2_004_462, "of which two heads that it never calls
 show("the rest:", 2_004_462 - 2_064)
 
 # %% [markdown]
-# `official()` comes out at the released code's number, parameter for parameter. More than half of each model is the trunk, and that is EfficientFace's, with BAM's attention and ShuffleNetV2's units (A-37); the released code loads it with weights that have seen a face data set before (A-26), which the paper does not mention.
+# `official()` comes out at the released code's number, parameter for parameter. More than half of the two large ones is the trunk, and that is EfficientFace's, with BAM's attention and ShuffleNetV2's units (A-37); the released code loads it with weights that have seen a face data set before (A-26), which the paper does not mention.
 #
 # ## Max or mean: who is listened to
 #
@@ -513,29 +513,37 @@ show("in another play, beat:", theatre.ceilings("beat")["audio+vision"], "togeth
 # Read it slowly. In *avt_ca*, whoever reads the lips perfectly knows what the voice says, so the face alone is worth as much as both; and **a sum of two scores reaches the ceiling**. Whatever attention between the streams brings here, it can only bring by making the learning easier. There is no 28-point secret in this play. In *beat* there is one: the
 # voice stresses one of four moments, and the expression of *that* moment counts. There a sum is worth .375 and both together are worth everything.
 #
-# **The protocol** is lesson 07's: the same clips, split by actor, the same epochs, batches and rate, the epoch chosen on validation actors, three seeds, two baselines, the ceiling. To fit a laptop: the frames go once through frozen eyes that went to school on portraits of training actors (lesson 03; the released model's trunk has been to school, too) and ten coefficients stand for each of 128 moments of the voice.
+# **The protocol** is lesson 07's: the same clips, split by actor, the same epochs, batches and rate, the epoch chosen on validation actors, three seeds, two baselines, the ceiling. To fit a laptop: the frames go once through frozen eyes that went to school on portraits of the *training* actors (lesson 03; the released model's trunk has been to school, too) and ten coefficients stand for each of 128 moments of the voice.
 # `small()` pools the voice with stride 2, the reading of the text (A-03). So this compares *fusions*, not trunks. `AVTCA` takes frames as well, and the shell command at the end trains it from them.
 
 # %%
-school = train_face_school(portrait_set(n=1500, seed=100), epochs=5)
+clips = theatre.make("avt_ca", n=1000, seed=0, size=32)
+drawn = split_by_group(clips.group, labels=clips.labels, shares=(0.5, 0.14, 0.36), seed=0)
+part_of = dict(zip(clips.group, drawn, strict=True))  # each actor's part, for every play
+
+
+def by_actor(features):
+    """Split by actor as above, so that no model and no eyes learn from an actor of the test."""
+    return features.with_split(np.array([part_of[actor] for actor in features.group]))
+
+
+school = train_face_school(by_actor(portrait_set(n=2400, seed=100)), epochs=5)
 
 
 def staged(clips):
     """Frozen eyes on every frame, and ten cepstral coefficients of each step of the voice."""
     seen = with_face_features(clips, school).inputs["vision"]
     features = clips.features(audio="mfcc", vision="units")
-    return replace(features, inputs={"audio": features.inputs["audio"][..., :10], "vision": seen})
+    heard = features.inputs["audio"][..., :10]
+    return by_actor(replace(features, inputs={"audio": heard, "vision": seen}))
 
 
-played = staged(theatre.make("avt_ca", n=1000, seed=0))
-play = played.with_split(
-    split_by_group(played.group, labels=played.labels, shares=(0.5, 0.14, 0.36), seed=0)
-)
+play = staged(clips)
 RECIPE = {"epochs": 6, "batch_size": 32, "learning_rate": 3e-3}
 folder = tempfile.TemporaryDirectory()
 for part in ("train", "valid", "test"):
-    clips = play.subset(part)
-    print(f"{part}: {len(clips)} clips of {len(np.unique(clips.group))} actors")
+    here = play.subset(part)
+    print(f"{part}: {len(here)} clips of {len(np.unique(here.group))} actors")
 
 
 def compared(*systems, data=play, seeds=3, place="avt_ca", **other):
@@ -590,18 +598,18 @@ same = [
 print("the same trainings:", *same)
 show_figure(
     learning_panels([h for _, h in again], valid, ceiling=best["audio+vision"]),
-    alt="Accuracy, macro F1 and loss over six epochs on training and validation clips, mean and range of three seeds. On the training "
-    "clips accuracy and F1 go on rising and the loss falling; on the validation actors they level off.",
+    alt="Accuracy, macro F1 and loss over six epochs on training and validation clips, mean and range of three seeds. Accuracy and F1 "
+    "rise in both and end near the ceiling; the training loss falls further than the validation loss.",
 )
 
 # %% tags=["claim"]
 assert all(same)
-assert np.mean([h.valid_accuracy.iloc[-1] for _, h in again]) > np.mean(
-    [h.valid_accuracy.iloc[-1] for h in valid]
-)
+ends = [np.mean([h.valid_loss.iloc[-1] for h in runs]) for runs in ([h for _, h in again], valid)]
+assert ends[0] < ends[1]
 
 # %% [markdown]
-# The two lines part. What the model has learnt of its training actors does not all hold for others, and on clips that it has seen it even passes the ceiling. The ceiling is a law for new clips only. (The validation actors are three, and the epoch was chosen on them; the test below has nine others, and a lower score.)
+# Look at the last epoch. In accuracy the two lines are one, and both stand at the ceiling, which no model beats in the long run. Only the loss tells training from validation. Should you believe it? The validation set is 132 clips of **three** actors, and the epoch was chosen on it. The test below has nine other actors, and
+# a tenth less. A set that small can choose an epoch; it cannot measure. The paper has training and validation, and no test (A-28).
 #
 # And here is who is listened to, on one test clip of a trained model: the credit of each step of the voice under both pools.
 
@@ -619,7 +627,7 @@ real = torch.ones(states.shape[:2], dtype=torch.bool)
 credit = {how: use("09.3")(states, real, how)[1][0] for how in ("max", "mean")}
 show_figure(
     credit_strips(credit),
-    alt="Share of the gradient of each step of one voice. Under max the shares differ, from a third down to almost none; under mean all "
+    alt="Share of the gradient of each step of one voice. Under max the shares differ, from two fifths down to almost none; under mean all "
     "six are equal.",
 )
 
@@ -677,10 +685,10 @@ longer = compared("concat", seeds=2, place="longer", epochs=18)
 # %% [markdown]
 # It gains, and the gap to the best rows narrows. **A baseline that is not trained out makes any model look good**; so read the distances to *concat* above with care, and those between the rows of the ablation, which share a recipe, with more trust.
 #
-# **The verdict, as found.** All of them have learnt to read a face and a voice; all of them are far below the ceiling. In the stored run the full model stands *below* each of its parts in the mean, and the two rows that lead are CT-1 and CT-4, in which voice and face never meet. One head or four: the seeds of one row lie further apart than the means of two. There is no jump. Why not? What we can show:
+# **The verdict, as found.** All of them have learnt to read a face and a voice, and all of them end within a few hundredths of each other, below the ceiling. In the stored run the full model stands *between* its parts, and the row that leads is CT-4, in which voice and face never meet. One head or four: up by a hundredth here, down by one there. There is no jump. Why not? What we can show:
 #
 # 1. *There is nothing to win by asking.* A sum reaches this play's ceiling. What is left to win is to read each stream better.
-# 2. *Five hundred clips of twelve actors.* In the curves, the full model's training accuracy climbs past the ceiling, and the validation's stays behind: it learns these clips by heart. It also has the most layers of the five between input and logits.
+# 2. *Few actors.* Twelve to learn from, nine to be judged on: the intervals above are as wide as the differences.
 # 3. *The rows differ in more than their name.* IT and CT pool by the mean, the full model by the maximum (A-20, A-24). Which part of the difference that makes, one more run each would tell; `replace(config, pool="mean")` is all it takes.
 #
 # So take a play in which there **is** something to win by asking. **Predict:** in *beat*, where will AVT-CA stand, between the .375 of a sum and the 1.0 of both? Remember who keeps the time.
@@ -785,10 +793,10 @@ def memory(voices, labels, learn, judge):
     return (labels[learn][nearest] == labels[judge]).float().mean().item()
 
 
-heard = played.inputs["audio"]
+heard = play.inputs["audio"]
 voices = torch.cat([heard.mean(1), heard.std(1)], -1)
-twice, labels = torch.cat([voices, voices]), torch.cat([played.labels, played.labels])
-by_actor = torch.from_numpy(play.split == "train"), torch.from_numpy(play.split == "test")
+twice, labels = torch.cat([voices, voices]), torch.cat([play.labels, play.labels])
+apart = torch.from_numpy(play.split == "train"), torch.from_numpy(play.split == "test")
 
 
 def at_random(count):
@@ -799,8 +807,8 @@ def at_random(count):
 
 found = {
     "each voice twice, rows at random": memory(twice, labels, *at_random(len(twice))),
-    "each voice once, clips at random": memory(voices, played.labels, *at_random(len(voices))),
-    "each voice once, other actors": memory(voices, played.labels, *by_actor),
+    "each voice once, clips at random": memory(voices, play.labels, *at_random(len(voices))),
+    "each voice once, other actors": memory(voices, play.labels, *apart),
 }
 for how, accuracy in found.items():
     print(f"{how:34} {accuracy:.3f}")
