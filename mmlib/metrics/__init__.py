@@ -16,21 +16,31 @@ from mmlib.metrics.comparing import Comparison, compare
 from mmlib.metrics.intervals import Interval, Spread, bootstrap_interval, seed_spread
 from mmlib.metrics.numbers import concordance, pearson, regression_report, rmse
 from mmlib.metrics.sums import METRICS
+from mmlib.metrics.videos import (
+    VideoConcordance,
+    concordance_by_video,
+    moving_average,
+    target_concordances,
+)
 
 __all__ = [
     "METRICS",
     "Comparison",
     "Interval",
     "Spread",
+    "VideoConcordance",
     "bootstrap_interval",
     "classification_report",
     "compare",
     "concordance",
+    "concordance_by_video",
     "confusion_matrix",
+    "moving_average",
     "pearson",
     "per_class",
     "regression_report",
     "rmse",
     "seed_spread",
+    "target_concordances",
     "top_k_accuracy",
 ]
