@@ -50,8 +50,8 @@ def write_report(
     metric = results.metrics[0]
     word = WORDS.get(metric, metric.replace("_", " "))
     table = results.table()
-    _write_csv(folder / "table.csv", table)
-    _write_csv(folder / "runs.csv", results.every_run())
+    write_csv(folder / "table.csv", table)
+    write_csv(folder / "runs.csv", results.every_run())
     shown = in_words(table)
     parts = ["# Comparison", _protocol(results, source, ceiling, word), shown]
     scores = {name: [run.scores[metric] for run in results.of(name)] for name in results.systems}
@@ -64,7 +64,7 @@ def write_report(
         parts += _differences(results, folder, others[0], word)
     if results.judged.class_names is not None:
         classes = results.class_table()
-        _write_csv(folder / "classes.csv", classes)
+        write_csv(folder / "classes.csv", classes)
         parts += ["## F1 of each class", in_words(classes)]
         parts += ["## Confusion"]
         for name in others:
@@ -98,7 +98,7 @@ def _cell(name: str, value: Any, deviation: float | None) -> str:
         return value
     if value is None or np.isnan(value):
         return "-"
-    if name in ("seeds", "parameters"):
+    if name in ("seeds", "parameters", "n"):
         return f"{int(value):,}"
     if name == "seconds":
         return f"{value:.1f}"
@@ -150,7 +150,7 @@ def _differences(results: Results, folder: Path, reference: str, word: str) -> l
     axes = differences(found, xlabel=f"difference in {word} to {reference}")
     alt = f"For each system the difference in {word} to {reference}, with its interval."
     frame = pd.DataFrame({"system": name, **each._asdict()} for name, each in found.items())
-    _write_csv(folder / "differences.csv", frame)
+    write_csv(folder / "differences.csv", frame)
     drawn = "group" if len(np.unique(results.judged.group)) < len(results.judged) else "sample"
     note = (
         f"Paired differences on the same samples, averaged over the seeds; the intervals are of "
@@ -180,5 +180,6 @@ def _figure(folder: Path, name: str, axes: Axes, alt: str) -> str:
     return f"![{alt}]({name}.png)"
 
 
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table that is replaced whole or not at all."""
     replace_file(path, lambda part: table.to_csv(part, index=False))

@@ -12,7 +12,18 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mmlib.cli import compare, convert, download, evaluate, extract, grade, prepare, split, train
+from mmlib.cli import (
+    compare,
+    convert,
+    crossvalidate,
+    download,
+    evaluate,
+    extract,
+    grade,
+    prepare,
+    split,
+    train,
+)
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
@@ -20,6 +31,7 @@ COMMANDS = (
     train,
     evaluate,
     compare,
+    crossvalidate,
     split,
     download,
     prepare,
@@ -49,9 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         again = shlex.join(["python", "-m", "mmlib", *words])
-        resumes = "--resume" in words or options.command in ("extract", "download", "prepare")
+        by_themselves = ("extract", "download", "prepare", "crossvalidate")
+        resumes = "--resume" in words or options.command in by_themselves
         more = again if resumes else f"{again} --resume"
-        known = ("train", "extract", "download", "prepare")
+        known = ("train", *by_themselves)
         hint = f"; continue with: {more}" if options.command in known else ""
         say(f"mmlib {options.command}: interrupted{hint}")
         return INTERRUPTED

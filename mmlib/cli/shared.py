@@ -55,6 +55,11 @@ def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
     return features.select(streams.split(",")) if streams else features
 
 
+def words_of(text: str | None) -> list[str]:
+    """Read words joined by commas; nothing between two commas is none."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
 def warn_of_leaks(command: str, features: FeatureSet, data: str) -> None:
     """Say in one sentence where groups stand in more than one split; a lesson may want them to."""
     from mmlib.data import find_leaks
