@@ -50,6 +50,23 @@ def test_a_sample_keeps_the_only_stream_that_it_has():
     assert left["vision"].all() and not left["audio"].any()
 
 
+def test_a_stream_with_gaps_is_there_all_the_same():
+    """Or a sample whose streams all have padding would be said to have none, and lose them all."""
+    masks = full(300)
+    masks["audio"][:, 4:] = False
+    masks["vision"][:] = False
+    given = streams(300)
+    out, left = ModalityDropout(rate=0.9)(given, masks)
+    assert torch.equal(left["audio"], masks["audio"]) and not left["vision"].any()
+    assert torch.equal(out["audio"], given["audio"])
+
+
+def test_copies_keep_the_type_of_what_came():
+    given = {name: value.bfloat16() for name, value in streams().items()}
+    out, _ = ModalityDropout(form="copies")(given)
+    assert all(value.dtype == torch.bfloat16 for value in out.values())
+
+
 def test_masks_keep_their_gaps():
     masks = full()
     masks["audio"][:, 4:] = False

@@ -112,6 +112,53 @@ def test_batch_norm_has_a_norm_more_and_mixes_samples_in_training_only():
         assert same is not training
 
 
+def test_batch_norms_are_over_real_steps_alone_and_the_last_stands_inside_the_way_around():
+    """Algorithm 6 by hand in training: with several lengths, statistics of padding would show."""
+    ask = block(norm="batch")
+    query, context = streams()
+    query_mask = torch.arange(TQ) < torch.tensor([[3], [5], [1]])
+    padding_mask = torch.arange(TK) < torch.tensor([[7], [2], [6]])
+
+    def over(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        real = x[mask]
+        return (x - real.mean(0)) / (real.var(0, correction=0) + 1e-5).sqrt()
+
+    attended = ask.attention(
+        over(query, query_mask), over(context, padding_mask), padding_mask=padding_mask
+    )
+    widen, activate, narrow = ask.mlp
+    worked = over(narrow(activate(widen(over(attended, query_mask)))), query_mask)
+    out = ask(query, context, padding_mask=padding_mask, query_mask=query_mask)
+    assert torch.allclose(out[query_mask], (attended + worked)[query_mask], atol=1e-4)
+
+
+def test_the_mlp_is_as_many_times_wider_as_is_asked():
+    assert block(mlp_ratio=3).mlp[0].out_features == 3 * DQ
+
+
+def test_dropout_lies_behind_the_attention_on_its_weights_and_behind_both_layers_of_the_mlp():
+    ask, (query, context) = block(dropout=0.3), streams()
+    attended = ask.attention.eval()(ask.norm_query(query, None), ask.norm_context(context, None))
+    widen, activate, narrow = ask.mlp
+    expected = (
+        narrow(activate(widen(ask.norm_attended(torch.zeros_like(attended), None)))),
+        attended + narrow.bias,
+        attended,
+    )
+    for place, without in enumerate(expected):  # what is left where all is dropped at one place
+        calls = []
+        ask.dropout.register_forward_hook(
+            lambda _, args, __, calls=calls, place=place: (
+                calls.append(0) or args[0] * (len(calls) != place + 1)
+            )
+        )
+        assert torch.allclose(ask(query, context), without, atol=1e-5) and len(calls) == 3
+        ask.dropout._forward_hooks.clear()
+    ask.attention.train()
+    ask.dropout.eval()
+    assert not torch.equal(ask(query, context), ask(query, context)), "on the weights too"
+
+
 def test_dropout_acts_in_training_only():
     ask = block(dropout=0.5)
     query, context = streams()

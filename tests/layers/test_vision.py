@@ -1,21 +1,15 @@
 """Parts for frames: by hand, against torch's own, at any size that can work."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from mmlib.layers import (
-    ChannelAttention,
     ConvBlock,
     InvertedResidual,
     LocalFeatureExtractor,
-    Modulator,
-    SpatialAttention,
     channel_shuffle,
-    lean,
 )
 
 
@@ -69,6 +63,22 @@ def test_unit_of_stride_two_sends_all_channels_both_ways(size, half):
     torch.testing.assert_close(out[:, 1::2], unit.branch2(x))
 
 
+def test_units_branches_by_hand_rectify_behind_the_1x1_convolutions_only():
+    unit = InvertedResidual(in_channels=5, out_channels=14, stride=2).eval()
+
+    def bring(branch, at, x, stride=1, rectified=True):
+        weight, norm = branch[at].weight, branch[at + 1]
+        groups = x.shape[1] if weight.shape[1] == 1 else 1
+        x = norm(F.conv2d(x, weight, None, stride, weight.shape[2] // 2, 1, groups))
+        return x.relu() if rectified else x
+
+    x = torch.randn(3, 5, 7, 10)
+    one = bring(unit.branch1, 0, x, 2, rectified=False)
+    torch.testing.assert_close(unit(x)[:, 0::2], bring(unit.branch1, 2, one))
+    two = bring(unit.branch2, 3, bring(unit.branch2, 0, x), 2, rectified=False)
+    torch.testing.assert_close(unit(x)[:, 1::2], bring(unit.branch2, 5, two))
+
+
 def test_depthwise_filters_of_a_unit_are_one_a_channel():
     unit = InvertedResidual(in_channels=5, out_channels=14, stride=2)
     assert unit.branch1[0].weight.shape == (5, 1, 3, 3)
@@ -86,101 +96,6 @@ def test_units_that_cannot_be_are_named(channels, stride, words):
         InvertedResidual(in_channels=channels[0], out_channels=channels[1], stride=stride)
 
 
-# --- attention
-
-
-def test_channel_attention_averages_the_whole_map_by_hand():
-    """One channel, weights of 2: mean 2.5, times 2, normalised by 1, rectified, times 2."""
-    layer = constant(ChannelAttention(1, reduction=1), 2.0)
-    layer.gate_c.gate_c_bn_1.weight.data.fill_(1.0)
-    layer.gate_c.gate_c_bn_1.eps = 0.0
-    out = layer(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2))
-    assert out.shape == (1, 1, 1, 1) and out.item() == pytest.approx(10.0)
-    assert layer(-torch.ones(1, 1, 2, 2)).item() == 0.0
-
-
-def test_channel_attention_of_a_square_map_is_that_of_a_window_as_high_as_the_map():
-    """The public code pools with a square window of the map's height."""
-    layer = ChannelAttention(32).eval()
-    x = torch.randn(3, 32, 7, 7)
-    pooled = F.avg_pool2d(x, x.shape[2], stride=x.shape[2])
-    torch.testing.assert_close(layer(x)[:, :, 0, 0], layer.gate_c(pooled))
-
-
-def test_channel_attention_sees_the_right_edge_of_a_wide_map():
-    layer = constant(ChannelAttention(32), 0.1)
-    x = torch.zeros(2, 32, 3, 11)
-    x[1, :, :, -1] = 5.0
-    assert (layer(x)[1] > layer(x)[0]).all()
-
-
-@pytest.mark.parametrize("parts", [ChannelAttention, Modulator])
-def test_one_map_in_training_gets_a_sentence(parts):
-    layer = parts(32)
-    with pytest.raises(ValueError, match=r"1 map.*in training mode.*two or more.*\.eval\(\)"):
-        layer(torch.randn(1, 32, 5, 7))
-    assert torch.isfinite(layer.eval()(torch.randn(1, 32, 5, 7))).all()
-
-
-def test_spatial_attention_looks_four_places_away_and_no_nearer_tap_between():
-    """One lit place reaches those 0, 4 and 8 away through two convolutions of dilation 4."""
-    layer = constant(SpatialAttention(3, reduction=3), 1.0)
-    x = torch.zeros(1, 3, 19, 21)
-    x[:, :, 9, 10] = 1.0
-    rows, columns = layer(x)[0, 0].nonzero(as_tuple=True)
-    assert sorted(set(rows.tolist())) == [1, 5, 9, 13, 17]
-    assert sorted(set(columns.tolist())) == [2, 6, 10, 14, 18]
-
-
-@pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_spatial_attention_gives_one_score_a_place_at_any_size(device, dilation):
-    layer = SpatialAttention(32, dilation=dilation).to(device)
-    assert layer(torch.randn(2, 32, 3, 11, device=device)).shape == (2, 1, 3, 11)
-    assert layer.gate_s.gate_s_conv_reduce0.weight.shape == (2, 32, 1, 1)
-
-
-def test_gate_is_the_sigmoid_of_the_product_by_hand():
-    class Score(nn.Module):
-        def __init__(self, value):
-            super().__init__()
-            self.value = value
-
-        def forward(self, x):
-            return self.value
-
-    x = torch.tensor([[1.0, -2.0]]).reshape(1, 1, 1, 2)
-    scores = torch.tensor(3.0).reshape(1, 1, 1, 1), torch.tensor([[0.5, -1.0]]).reshape(1, 1, 1, 2)
-    for combine, raw in (("product", [1.5, -3.0]), ("bam", [3.5, 2.0])):
-        layer = Modulator(1, combine=combine)
-        layer.channel_att, layer.spatial_att = map(Score, scores)
-        out, gate = layer(x, return_gate=True)
-        expected = torch.tensor(raw).sigmoid()
-        torch.testing.assert_close(gate.flatten(), expected)
-        passed = expected if combine == "product" else 1 + expected
-        torch.testing.assert_close(out.flatten(), passed * x.flatten())
-        torch.testing.assert_close(layer(x), out)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("combine", ["product", "bam"])
-def test_modulator_joins_the_raw_scores_and_keeps_the_layout(device, combine, layout):
-    layer = Modulator(32, combine=combine).to(device).eval()
-    x = torch.randn(2, 32, 5, 7, device=device).contiguous(memory_format=layout)
-    channel, place = layer.channel_att(x), layer.spatial_att(x)
-    out = layer(x)
-    if combine == "product":
-        expected = torch.sigmoid(channel * place) * x
-    else:
-        expected = x * (1 + torch.sigmoid(channel + place))
-    torch.testing.assert_close(out, expected)
-    assert out.is_contiguous(memory_format=layout)
-
-
-def test_unknown_combination_is_named():
-    with pytest.raises(ValueError, match="'product' or 'bam'"):
-        Modulator(32, combine="sum")
-
-
 # --- local features
 
 
@@ -195,6 +110,32 @@ def test_quarters_go_to_their_own_filters_and_back_to_their_places():
                 layer.get_submodule(f"bn{k}_{step}").eps = 0.0
     out = layer(torch.ones(1, 1, 8, 8))[0, 0]
     assert out.tolist() == [[1, 1, 3, 3], [1, 1, 3, 3], [2, 2, 4, 4], [2, 2, 4, 4]]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_both_filters_of_a_quarter_are_its_own_and_both_are_rectified(step):
+    layer = LocalFeatureExtractor(in_channels=1, out_channels=1).eval()
+    with torch.no_grad():
+        for k, value in zip((1, 2, 3, 4), (2.0, -3.0, 5.0, 7.0), strict=True):
+            for other in (1, 2):
+                weight = layer.get_submodule(f"conv{k}_{other}").weight
+                weight.zero_()[..., 1, 1] = value if other == step else 1.0
+                layer.get_submodule(f"bn{k}_{other}").eps = 0.0
+    out = layer(torch.ones(1, 1, 8, 8))[0, 0]
+    assert out.tolist() == [[2, 2, 5, 5], [2, 2, 5, 5], [0, 0, 7, 7], [0, 0, 7, 7]]
+
+
+def test_where_half_a_map_is_odd_the_cut_is_at_the_next_even_place():
+    layer = LocalFeatureExtractor(in_channels=3, out_channels=6).eval()
+    x = torch.randn(2, 3, 10, 14)  # cut at 6 and at 8
+    other = x.clone()
+    other[:, :, 6:] += 1.0
+    other[:, :, :, 8:] += 1.0
+    assert torch.equal(layer(x)[:, :, :3, :4], layer(other)[:, :, :3, :4])
+    other = x.clone()
+    other[:, :, 5, 7] += 1.0  # the last place of the upper left quarter
+    assert not torch.equal(layer(x)[:, :, :3, :4], layer(other)[:, :, :3, :4])
+    assert torch.equal(layer(x)[:, :, 3:], layer(other)[:, :, 3:])
 
 
 def test_quarter_does_not_see_its_neighbours():
@@ -267,68 +208,3 @@ def test_block_word_for_word_is_a_convolution_and_a_pooling():
 def test_blocks_that_cannot_be_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         ConvBlock(in_channels=3, out_channels=5, **arguments)
-
-
-# --- the memory-saving run of layers
-
-
-def rows():
-    yield ConvBlock(in_channels=3, out_channels=5)
-    yield ConvBlock(in_channels=3, out_channels=5, kernel_size=1, stride=1, pool_size=1)
-    yield InvertedResidual(in_channels=3, out_channels=10, stride=2).branch1
-    yield SpatialAttention(3, reduction=1).gate_s
-    yield nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.ReLU())
-    reflected = nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
-    yield nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), reflected)
-    yield nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU())
-    yield nn.Sequential(nn.BatchNorm2d(3), nn.MaxPool2d((3, 2), stride=(1, 2)))
-    yield nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, dilation=2, groups=3))
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("layers", list(rows()), ids=lambda row: str(len(row)))
-def test_saving_memory_changes_no_output_gradient_or_statistic(layers, layout):
-    torch.manual_seed(0)
-    ours, peer = copy.deepcopy(layers).double(), copy.deepcopy(layers).double()
-    ours.zero_grad(), peer.zero_grad()
-    x = torch.randn(2, 3, 9, 11).double().contiguous(memory_format=layout).requires_grad_()
-    y = x.detach().clone().requires_grad_()
-    for _ in range(2):
-        out, expected = lean.run(ours, x), nn.Sequential.forward(peer, y)
-        torch.testing.assert_close(out, expected)
-        (out.sin() * out).sum().backward(), (expected.sin() * expected).sum().backward()
-    torch.testing.assert_close(x.grad, y.grad)
-    for (name, mine), theirs in zip(ours.named_parameters(), peer.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
-    for (name, mine), theirs in zip(ours.named_buffers(), peer.buffers(), strict=True):
-        torch.testing.assert_close(mine, theirs, msg=name)
-
-
-def test_frozen_layers_stay_without_a_gradient():
-    layers = ConvBlock(in_channels=3, out_channels=5, pool_size=1)
-    row = nn.Sequential(*layers, nn.Conv2d(5, 2, 1))
-    row[3].requires_grad_(False)
-    lean.run(row, torch.randn(2, 3, 8, 8)).sum().backward()
-    assert row[3].weight.grad is None and row[0].weight.grad is not None
-
-
-def test_what_is_kept_for_the_backward_pass_is_about_half():
-    layers = InvertedResidual(in_channels=8, out_channels=16, stride=2).branch2
-    x = torch.randn(4, 8, 16, 16)
-
-    def kept(function):
-        sizes = {}
-
-        def pack(tensor):
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-            held.append(tensor)
-            return tensor
-
-        held = []
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            out = function(x)
-        assert out.requires_grad
-        return sum(sizes.values())
-
-    assert kept(lambda x: lean.run(layers, x)) < 0.7 * kept(lambda x: nn.Sequential(*layers)(x))
