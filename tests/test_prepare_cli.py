@@ -153,6 +153,7 @@ def test_every_trouble_is_named_at_the_end_and_loses_no_other_clip(tmp_path, mon
     assert not said(trouble["good"])
     report = (tmp_path / "out.report.csv").read_text().splitlines()
     assert report[0] == "clip,what" and len(report) == 1 + 6 + 1 + 1
+    assert f"{trouble['short']}," in "\n".join(report), "the name alone, to look it up by"
     for name in (*trouble.values(), "notes.mp4"):
         assert any(name in row for row in report) == (name != trouble["good"])
     last = lines[-1]
@@ -212,6 +213,7 @@ def test_an_interrupt_says_how_to_go_on(root, tmp_path, monkeypatch, capsys):
         (["--workers", "0"], "workers is 0"),
         (["--streams", "audio,smell"], "--streams is 'audio,smell'"),
         (["--valid-actors", "five"], "--valid-actors is 'five', expected numbers"),
+        (["--valid-actors", "8-5"], "--valid-actors is '8-5', expected numbers"),
         (["--valid-actors", "1-3"], "actor 1 is named for valid and for test"),
         (["--channel", "song"], "name such as 01-02-"),
         (["--dataset", "cremad", "--channel", "song"], "--channel is RAVDESS's"),
@@ -225,6 +227,14 @@ def test_what_cannot_be_met_is_one_sentence(root, tmp_path, capsys, more, says):
     assert prepare(root, tmp_path / "out.npz", *faces, *more) == 2
     told = capsys.readouterr().err
     assert says in told and told.count("\n") == 1 and "Traceback" not in told
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused_before_any_work(root, tmp_path, capsys):
+    out = tmp_path / "out.npz"
+    out.mkdir()
+    assert prepare(root, out, "--no-faces") == 2
+    assert "out.npz, which is a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [out] and not list(out.iterdir())
 
 
 def test_the_help_says_how_large_the_result_will_be(capsys):

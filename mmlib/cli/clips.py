@@ -26,13 +26,18 @@ def _add(parser: Any) -> None:
         "clips (ravdess, cremad)",
         "Sound and picture are cut to the same seconds. The feature file takes size x size x 3 bytes "
         "a picture: RAVDESS's 1,440 clips of 15 pictures take 3.3 GB at --size 224 and 0.8 GB at "
-        "--size 112, as much again in the folder OUT.npz.cache, and as much memory. The cache lets a "
-        "preparation that was stopped go on; delete it afterwards. OUT.report.csv names every clip "
-        "that something was amiss with.",
+        "--size 112, as much again in the folder FEATURES.npz.cache, and as much memory. The cache lets "
+        "a preparation that was stopped go on; delete it afterwards. FEATURES.report.csv names every "
+        "clip that something was amiss with.",
     )
     group.add_argument("--seconds", type=float, default=3.6, help="around the middle of each clip")
     group.add_argument("--frames", type=int, default=15, help="spread evenly over these seconds")
-    group.add_argument("--size", type=int, default=224, help="pixels of a picture's side")
+    group.add_argument(
+        "--size",
+        type=int,
+        default=224,
+        help="pixels of a picture's side; AVT-CA takes multiples of 8",
+    )
     group.add_argument("--audio", choices=("mfcc", "log_mel"), default="mfcc")
     group.add_argument(
         "--streams", help="audio, vision or audio,vision; left out: what the clips have"
@@ -109,30 +114,36 @@ def _made(options: argparse.Namespace, found: Found, class_names: Sequence[str])
     before = len(found.clips) - made.computed
     if before:
         notes.append(f"{before} of {len(found.clips)} clips taken from the cache.")
-    shorter = [f"{clip} ({seconds:.1f} s)" for clip, seconds in made.shorter.items()]
+    lasts = {clip: f" ({seconds:.1f} s)" for clip, seconds in made.shorter.items()}
     told = {
         "recordings not used, for their names are not the data set's": found.strange,
         "takes not used, for they are there only in another form than the others": found.left_out,
-        f"clips shorter than {options.seconds:g} seconds, masked where they lack": shorter,
+        f"clips shorter than {options.seconds:g} seconds, masked where they lack": list(lasts),
     }
     report = out.with_suffix(".report.csv")
-    notes += [_sentence(what, names, report) for what, names in told.items() if names]
-    _write_report(report, told, made.failures)
+    notes += [_sentence(what, names, lasts, report) for what, names in told.items() if names]
+    _write_report(report, told, lasts, made.failures)
     return Made(made.features, notes, made.failures, made.left_out)
 
 
-def _sentence(what: str, names: Sequence[str], report: Path) -> str:
+def _sentence(what: str, names: Sequence[str], lasts: Mapping[str, str], report: Path) -> str:
     """Name some, or as many as can be read and where the others are."""
     more = f", ... (all in {report})" if len(names) > _SHOWN else ""
-    return f"{what} ({len(names)}): {', '.join(names[:_SHOWN])}{more}"
+    shown = [f"{name}{lasts.get(name, '')}" for name in names[:_SHOWN]]
+    return f"{what} ({len(names)}): {', '.join(shown)}{more}"
 
 
 def _write_report(
-    path: Path, told: Mapping[str, Sequence[str]], failures: Sequence[Failure]
+    path: Path,
+    told: Mapping[str, Sequence[str]],
+    lasts: Mapping[str, str],
+    failures: Sequence[Failure],
 ) -> None:
     """Keep all that was said as a table; where there is nothing to say, no table of before stays."""
     rows = [(failure.clip, f"no {failure.stream}: {failure.reason}") for failure in failures]
-    rows += [(name, what) for what, names in told.items() for name in names]
+    rows += [
+        (name, f"{what}{lasts.get(name, '')}") for what, names in told.items() for name in names
+    ]
     if not rows:
         path.unlink(missing_ok=True)
         return
@@ -184,7 +195,10 @@ def _numbers(option: str, words: str | None, default: Sequence[int]) -> Sequence
     try:
         for word in filter(None, (word.strip() for word in words.split(","))):
             first, _, last = word.partition("-")
-            numbers += range(int(first), int(last or first) + 1)
+            some = range(int(first), int(last or first) + 1)
+            if not some:
+                raise ValueError
+            numbers += some
     except ValueError:
         raise ValueError(f"{option} is '{words}', expected numbers such as 5-8 or 5,6.") from None
     return numbers

@@ -330,6 +330,8 @@ def _opened(path: Path) -> Iterator[Any]:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise MediaError(f"{path} is damaged or no recording ({reason}).") from None
+    except IndexError:  # PyAV knows the tracks that a recording begins with, and no later ones
+        raise MediaError(f"{path} is damaged: a track begins in the middle of it.") from None
 
 
 def _package() -> Any:

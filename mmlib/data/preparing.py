@@ -267,6 +267,10 @@ def _work(task: _Task) -> dict[str, str]:
         except MediaError as error:  # one bad clip must not lose the others
             reasons[stream] = str(error)
             continue
+        except Exception as error:  # noqa: BLE001 - nor may what no decoder should ever raise
+            first = (str(error).splitlines() or [""])[0]
+            reasons[stream] = f"{type(error).__name__}: {first}"
+            continue
         kept = Kept(features, len(features))
         _cache(task.cache, stream, recipe).store(clip, stream, kept)
     return reasons

@@ -1,5 +1,6 @@
 """Recordings, decoded: sound and frames, and what is said where there is none."""
 
+import contextlib
 import http.server
 import struct
 import sys
@@ -11,7 +12,7 @@ import torch
 from recordings import number_of, shades, tone, write_video, write_wav
 
 from mmlib.data.extras import NotInstalled
-from mmlib.data.media import MediaError, read_frames, read_sound
+from mmlib.data.media import MediaError, extent, read_frames, read_sound
 
 
 def numbers(frames: torch.Tensor) -> list[int]:
@@ -145,6 +146,19 @@ def test_a_bad_recording_is_refused_in_one_sentence(tmp_path, kind, read):
     with pytest.raises(MediaError, match=says) as refused:
         read(path)
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_track_that_begins_in_the_middle_is_one_sentence(tmp_path):
+    path = write_video(tmp_path / "a.flv", shades(40) * 5, rate=10, sound=tone(20.0, 44_100))
+    whole, middle = path.read_bytes(), 13
+    while middle < path.stat().st_size / 2:  # from tag to tag of the file, by their sizes
+        middle += 11 + int.from_bytes(whole[middle + 1 : middle + 4], "big") + 4
+    notes = b"\x02\x00\x0aonCuePoint" + bytes(20)
+    tag = b"\x12" + len(notes).to_bytes(3, "big") + b"\x00\x27\x10\x00" + bytes(3) + notes
+    path.write_bytes(whole[:middle] + tag + len(tag).to_bytes(4, "big") + whole[middle:])
+    for read in (extent, lambda path: read_frames(path, 3)):
+        with contextlib.suppress(MediaError):  # another FFmpeg may read it
+            read(path)
 
 
 def test_what_a_recording_lacks_is_said(tmp_path):

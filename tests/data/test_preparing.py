@@ -133,6 +133,26 @@ def test_a_bad_clip_is_named_with_its_reason_and_loses_no_other(tmp_path):
     assert features.labels.tolist() == [labels[str(name)] for name in features.ids]
 
 
+def dazzled(frame):
+    """Fail where it is dark, as no detector should."""
+    if frame.max() < 10:
+        raise ZeroDivisionError("no light\nat all")
+    return 4, 4, 8, 8
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_that_nobody_foresaw_is_the_clips_own_too(tmp_path, workers):
+    dark = [np.zeros((16, 24, 3), dtype=np.uint8)] * 40
+    odd = write_video(tmp_path / "a.mp4", dark, rate=10, sound=tone(4.0, 44_100))
+    recipe = Recipe(size=12, detect=dazzled)
+    result = made(
+        [odd, whole(tmp_path / "b.mp4"), whole(tmp_path / "c.mp4")], recipe, workers=workers
+    )
+    assert result.failures == [("a", "vision", "ZeroDivisionError: no light")]
+    assert result.features.masks["vision"].any(1).tolist() == [False, True, True]
+    assert result.features.masks["audio"].all()
+
+
 def test_where_nothing_can_be_had_the_first_reason_is_said(tmp_path):
     with pytest.raises(
         FeatureError, match=r"nothing .* any of 2 clips; first 'a', audio: .*not exist"
