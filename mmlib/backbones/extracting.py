@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmlib.backbones.clip_encoders import ClipEncoder
 from mmlib.backbones.loading import PretrainedError
 from mmlib.backbones.pretrained import AudioEncoder, Encoder, Prepared
 from mmlib.data.clip_streams import Failure, stack_clips
@@ -214,6 +215,8 @@ def _read(clip: Clip, encoder: Encoder, frames: int) -> Any:
         return clip.text or ""
     if clip.path is None:
         raise MediaError("there is no folder of clips.")
+    if isinstance(encoder, ClipEncoder):
+        return encoder.read(clip.path, frames)
     if isinstance(encoder, AudioEncoder):
         return read_sound(clip.path, sample_rate=encoder.sample_rate)
     return read_frames(clip.path, frames)

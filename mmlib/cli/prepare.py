@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmlib.cli import clips, mosei
+from mmlib.cli import affwild2, clips, mosei
 from mmlib.cli.entries import Entry, Made
 from mmlib.cli.shared import Commands, report_failures, say
 
@@ -14,6 +14,7 @@ DATASETS: dict[str, Entry] = {
     "ravdess": clips.RAVDESS,
     "cremad": clips.CREMAD,
     "mosei": mosei.MOSEI,
+    "affwild2": affwild2.AFFWILD2,
 }
 
 

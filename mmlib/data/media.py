@@ -152,6 +152,20 @@ def extent(path: str | Path) -> Extent:
     return Extent(found.get("audio"), found.get("video"))
 
 
+def frame_rate(path: str | Path) -> float:
+    """Tell how many pictures a second a recording has, on the average.
+
+    Raises:
+        MediaError: the recording is missing, empty or damaged, or has no picture or no rate.
+    """
+    path = Path(path)
+    with _opened(path) as container:
+        rate = container.streams.video[_picture(path, container)].average_rate
+    if not rate:
+        raise MediaError(f"{path} does not say how many pictures a second it has.")
+    return float(rate)
+
+
 def centred_window(path: str | Path, seconds: float = 3.6) -> Window:
     """Choose the seconds around the middle of a recording, for sound and picture alike.
 
