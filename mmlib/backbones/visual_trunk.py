@@ -28,7 +28,8 @@ class VisualTrunk(nn.Module):
     Shape:
         - frames: (N, 3, H, W), RGB in [0, 1] -> (N, channels[-1])
         - frames: (B, T, 3, H, W) -> (B, T, channels[-1]); mask: (B, T) bool, True where a frame is
-          real, or None. A frame that is not gives zeros and touches no statistic.
+          real, or None. A frame that is not gives zeros and touches no statistic; to count those
+          that are, a GPU and its host wait for each other once a call.
         - H and W leave 0, 5, 6 or 7 when divided by 8, and are at least 13; 224 in the paper.
 
     Source:
@@ -75,10 +76,12 @@ class VisualTrunk(nn.Module):
             return self._pictures(frames)
         if mask is None:
             return self._pictures(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        if not mask.any():
+        places = mask.flatten().nonzero()[:, 0]  # how many there are only the host can be told
+        if not len(places):
             return frames.new_zeros((*mask.shape, self.out_dim))
-        real = self._pictures(frames[mask])
-        return real.new_zeros((*mask.shape, self.out_dim)).masked_scatter(mask[..., None], real)
+        real = self._pictures(frames.flatten(0, 1).index_select(0, places))
+        out = real.new_zeros((mask.numel(), self.out_dim)).index_copy(0, places, real)
+        return out.unflatten(0, mask.shape)
 
     def _pictures(self, x: Tensor) -> Tensor:
         # Channels innermost: on a CPU the convolutions, depthwise ones above all, run faster so.
