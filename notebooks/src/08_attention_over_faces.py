@@ -67,14 +67,15 @@ maps = {
 }
 show_figure(
     picture_row({"the face": face, **maps}),
-    alt="A drawn face and four maps made of it: a smoothed one; one in which brows, lids and lips stand out, which run across; one "
-    "in which the sides of the face and of the nose stand out; and one with thin outlines of everything.",
+    alt="A drawn face and four maps made of it: a smoothed one; one in which brows, lids and lips "
+    "stand out, which run across; one in which the sides of the face and of the nose stand out; "
+    "and one with thin outlines of everything.",
 )
 
 # %% [markdown]
 # One map a question. *Edges below* lights up where the picture turns from bright to dark on the way down: brows, lids, lips. A network learns its own questions, 29 of them in AVT-CA's first layer, and its next layer asks questions about the answers.
 #
-# Its first block (Algorithm 1) also makes the picture small: the convolution takes every second place, and a pooling keeps the largest of each neighbourhood. **Predict, then run:** what is left of a frame of 224 by 224? And of our 96?
+# Its first block, the **stem** (Algorithm 1), also makes the picture small: the convolution takes every second place, and a pooling keeps the largest of each neighbourhood. **Predict, then run:** what is left of a frame of 224 by 224? And of our 96?
 
 # %% tags=["nbval-check-output"]
 seed_everything(0)
@@ -90,7 +91,7 @@ for side in (224, SIZE):
 #
 # $$g = \sigma\big(W_2\,\mathrm{ReLU}(W_1\,\bar{x})\big), \qquad \bar{x}_c = \frac{1}{HW}\sum_{h,w} x_{chw}, \qquad \text{out}_{chw} = g_c\, x_{chw}.$$
 #
-# It is attention without a query: nobody asks, the picture itself says what counts. And it has no softmax: channels do not compete.
+# $W_1$ makes fewer numbers of the summary $\bar{x}$, $W_2$ as many as there are channels, and the sigmoid $\sigma$ puts each between 0 and 1. It is attention without a query: nobody asks, the picture itself says what counts. And it has no softmax: channels do not compete.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 08.1: the channel gate
@@ -127,7 +128,7 @@ check("08.1", channel_gate)
 # %% [markdown]
 # ## Which place matters: the spatial gate
 #
-# Turned by ninety degrees: one score a *place*, the same for all channels. To judge a place one must look around it, so between two 1x1 convolutions stand two 3x3 ones whose taps lie **four steps apart** (a *dilation* of 4). **Predict:** on how many places does one score hang, and how far apart are the outermost?
+# Turned by ninety degrees: one score a *place*, the same for all channels. To judge a place one must look around it, so between two 1x1 convolutions stand two 3x3 ones whose nine weights lie **four steps apart** (a *dilation* of 4). **Predict:** on how many places does one score hang, and how far apart are the outermost?
 
 
 # %% tags=["nbval-check-output"]
@@ -149,16 +150,17 @@ for name, seen in reaches.items():
 # %%
 show_figure(
     reach_maps(reaches),
-    alt="Two grids of 21 by 21 places with a cross in the middle. With dilation 1 a solid block of 5 by 5 places round the cross is "
-    "marked; with dilation 4 there are 25 single places, four steps apart, over 17 by 17.",
+    alt="Two grids of 21 by 21 places with a cross in the middle. With dilation 1 a solid block "
+    "of 5 by 5 places round the cross is marked; with dilation 4 there are 25 single places, four "
+    "steps apart, over 17 by 17.",
 )
 
 # %% [markdown]
-# As many taps, as many weights, more than three times the view. On the paper's map of 28 by 28, 17 is more than half a face: a place beside the mouth can know that it is beside a mouth.
+# As many weights, more than three times the view. The paper's gate will read a map of 28 by 28, and there 17 is more than half a face: a place beside the mouth can know that it is beside a mouth.
 #
 # ## Two scores, one gate
 #
-# Now there is a score for each channel and one for each place, and the paper joins them by "dot product multiplication". There is nothing to sum over in it. What the public code does, and BAM, the older module from which both attentions come, are these two (A-06):
+# Now there is a score for each channel and one for each place, and the paper joins them by "dot product multiplication". There is nothing to sum over in it. What the public code does, and what BAM does (*bottleneck attention module*, the older one from which both attentions come), are these two (A-06 in the course's ledger), with $c$ the score of the channel and $s$ that of the place:
 #
 # $$\text{AVT-CA's code: } x \cdot \sigma(c \cdot s), \qquad\qquad \text{BAM: } x \cdot \big(1 + \sigma(c + s)\big).$$
 #
@@ -167,8 +169,9 @@ show_figure(
 # %%
 show_figure(
     gate_planes(),
-    alt="Two planes over the score of a channel and that of a place, with contour lines of what is let through. The product's is a "
-    "saddle: half along both axes, near one in two opposite corners, near zero in the other two. BAM's is a slope from 1 to 2.",
+    alt="Two planes over the score of a channel and that of a place, with contour lines of what "
+    "is let through. The product's is a saddle: half along both axes, near one in two opposite "
+    "corners, near zero in the other two. BAM's is a slope from 1 to 2.",
 )
 
 # %% [markdown]
@@ -243,8 +246,8 @@ scrambled = torch.cat([upper, lower], -2)
 whole = use("08.2")(face[None], [nothing] * 4)[0]
 show_figure(
     picture_row({"the face": face, "broken": scrambled, "mended": whole}),
-    alt="Three pictures: a face; the same with its upper right and lower left quarters exchanged, so that an eye is where the mouth "
-    "should be; and the face again.",
+    alt="Three pictures: a face; the same with its upper right and lower left quarters exchanged, "
+    "so that an eye is where the mouth should be; and the face again.",
 )
 
 # %% tags=["claim"]
@@ -260,9 +263,10 @@ assert torch.equal(whole, face) and not torch.equal(scrambled, face)
 # %%
 show_figure(
     trunk_map(),
-    alt="From left to right: a stem makes 29 channels. From there two ways: stage 2 to 116 channels and then the gate of channels and "
-    "places; and the four quarters, to 116 channels. Their sum goes through stage 3 with 232 and stage 4 with 464 channels, a 1 by 1 "
-    "convolution to 1024, and a mean over all places to one vector.",
+    alt="From left to right: a stem makes 29 channels. From there two ways: stage 2 to 116 "
+    "channels and then the gate of channels and places; and the four quarters, to 116 channels. "
+    "Their sum goes through stage 3 with 232 and stage 4 with 464 channels, a 1 by 1 convolution "
+    "to 1024, and a mean over all places to one vector.",
 )
 
 # %% [markdown]
@@ -363,8 +367,8 @@ for name, each in scores.items():
 # %%
 show_figure(
     bars_with_seeds(scores, chance=1 / 8, title="Accuracy on new actors, three seeds").figure,
-    alt="Three bars with a dot for each seed: no gate, product, BAM. All three stand at about the same height, far above chance, and "
-    "the dots of one bar lie about as far apart as the bars.",
+    alt="Three bars with a dot for each seed: no gate, product, BAM. All three stand at about the "
+    "same height, far above chance, and the dots of one bar lie about as far apart as the bars.",
 )
 gains = {}
 for name in ("product", "BAM"):
@@ -375,7 +379,8 @@ ax = differences(gains, xlabel="gain in accuracy, 95 % t interval over 3 seeds")
 ax.locator_params(axis="x", nbins=5)
 show_figure(
     ax.figure,
-    alt="Two rows with intervals, the gain of the product rule and of BAM's over no gate. Both intervals are wide against their gain.",
+    alt="Two rows with intervals, the gain of the product rule and of BAM's over no gate. Both "
+    "intervals are wide against their gain.",
 )
 
 # %% tags=["claim"]
@@ -438,8 +443,9 @@ show_figure(
         columns=5,
         side=1.75,
     ),
-    alt="Three rows of the same five faces under BAM's gates, one row a seed, with the outlines of mouth and eyes. The bright places "
-    "are not the same in the three rows, and some lie outside of both outlines.",
+    alt="Three rows of the same five faces under BAM's gates, one row a seed, with the outlines "
+    "of mouth and eyes. The bright places are not the same in the three rows, and some lie "
+    "outside of both outlines.",
 )
 
 # %% [markdown]
@@ -478,8 +484,9 @@ show_figure(
         ylabel="share of the weight / of the picture",
         title="How much the gate leans on each part",
     ).figure,
-    alt="For mouth, eyes, brows and cheeks a dot for each of three seeds of the product and of BAM, against a line at one, a part's "
-    "fair share. Most dots lie between three quarters and twice the share, and the seeds of one rule disagree.",
+    alt="For mouth, eyes, brows and cheeks a dot for each of three seeds of the product and of "
+    "BAM, against a line at one, a part's fair share. Most dots lie between three quarters and "
+    "twice the share, and the seeds of one rule disagree.",
 )
 
 # %% tags=["claim"]
@@ -491,19 +498,24 @@ assert max(max(each) - min(each) for each in leans["BAM"].values()) > 0.1  # the
 # A lean, and no spotlight: no dot is far from a part's fair share, and which part it is depends on the rule and on the seed. Yet the readers read. How decided are the gates at all, and does the *channel's* gate depend on the face?
 
 # %%
+between = []
 for rule in ("product", "bam"):
     for seed, reader in zip(SEEDS, readers[rule], strict=True):
         gate = reader.gate(few.frames[:, 0])
         with torch.no_grad():
             seen = reader.trunk.stage2(reader.trunk.conv1(2 * few.frames[:, 0].float() / 255 - 1))
             channel = reader.trunk.modulator.channel_att(seen)[:, :, 0, 0]  # (N, C)
+        between.append(channel.std(0).mean().item())
         print(
-            f"{RULES[rule]:8} seed {seed}: the gate is {gate.mean():.2f} ± {gate.std():.2f}; the channels' scores "
-            f"differ by {channel.std(1).mean():.2f} in a face, by {channel.std(0).mean():.2f} between faces"
+            f"{RULES[rule]:8} seed {seed}: the gate is {gate.mean():.2f} ± {gate.std():.2f}; the channels' "
+            f"scores differ by {channel.std(1).mean():.2f} in a face, by {between[-1]:.2f} between faces"
         )
 
+# %% tags=["claim"]
+assert min(between) > 0.05
+
 # %% [markdown]
-# And here is what a channel's gate raises and lowers, for one face:
+# Most of a gate is far from open and far from shut. But it does look at the face: the score of one channel differs from face to face, in the stored run about two thirds as much as the channels differ within one face. Here is what it raises and lowers, for one of them. Above each map stands $\sigma(c)$ of its channel, the gate at a place whose own score is zero:
 
 # %%
 reader = readers["bam"][0]
@@ -513,15 +525,16 @@ with torch.no_grad():
 order = channel.argsort(descending=True).tolist()
 rows = {"the face": few.frames[0, 0]}
 for words, some in (("raised", order[:3]), ("lowered", order[-3:])):
-    rows |= {f"{words}: {k}\n{channel[k]:.2f}": seen[0, k] for k in some}
+    rows |= {f"channel {k}\n{words}, {channel[k]:.2f}": seen[0, k] for k in some}
 show_figure(
     picture_row(rows, height=1.55),
-    alt="A face and six maps of 12 by 12 places from the second stage: the three channels that the gate raises most and the three that "
-    "it lowers most, each with its gate. The maps are coarse patterns of the face, its edges and its ground.",
+    alt="A face and six maps of 12 by 12 places from the second stage: the three channels that "
+    "the gate raises most and the three that it lowers most, each with its gate. The maps are "
+    "coarse patterns of the face, its edges and its ground.",
 )
 
 # %% [markdown]
-# Look for yourself. Choose an emotion, a rule, a seed and an actor. On the left the gate before training; in the middle after it, the mean of the channels; on the right the one channel whose gate differs most from place to place. **Predict** before you move: will the bright places follow the emotion? What will the mean be under the product rule, which raises some channels by what it lowers others?
+# Twelve by twelve places: you may guess an eye or a rim, and you should not. Choose an emotion, a rule, a seed and an actor. On the left the gate before training; in the middle after it, the mean of the channels; on the right the one channel whose gate differs most from place to place. **Predict** before you move: will the bright places follow the emotion? What will the mean be under the product rule, which raises some channels by what it lowers others?
 
 
 # %%
@@ -551,8 +564,9 @@ def under_the_gate(emotion="happy", rule="bam", seed="0", actor=3):
     )
     ends = [f"from {each.min():.2f} to {each.max():.2f}" for each in (after.mean(0), after[widest])]
     return figure, (
-        f"Actor {actor}, {emotion}, {RULES[rule]}, seed {seed}. Before training the gate is even. After it, its mean over "
-        f"the channels runs {ends[0]}, and channel {widest} {ends[1]}. The reader says {says}."
+        f"Actor {actor}, {emotion}, {RULES[rule]}, seed {seed}. Before training the gate is even. "
+        f"After it, its mean over the channels runs {ends[0]}, and channel {widest} {ends[1]}. "
+        f"The reader says {says}."
     )
 
 
@@ -578,7 +592,16 @@ snapshot(
     columns=1,
 )
 
+# %% tags=["claim"]
+far = {  # of the mean over the channels from one half, at a place, for each seed
+    rule: [(r.gate(few.frames[:, 0]).mean(1) - 0.5).abs().mean().item() for r in readers[rule]]
+    for rule in ("product", "bam")
+}
+assert max(far["product"]) < 0.05 < min(far["bam"])
+
 # %% [markdown]
+# Some of BAM's bright places follow the mouth, and others stay at the rim of the picture, where no emotion is. And under the product rule the mean over the channels stays near one half everywhere, since a place that raises one channel lowers another: whoever draws that mean draws next to nothing.
+#
 # ## The hiding test
 #
 # A gate shows where a network *lets through*. What it *needs* is another question, and there is a better way to ask: take a part away, and see whether it misses it. With real pictures you put a grey patch over the part, and the network sees a face such as it has never seen. The theatre can do it cleanly: redraw the part **neutral**, and leave everything else.
@@ -599,8 +622,8 @@ show_figure(
         },
         height=1.6,
     ),
-    alt="One portrait six times: as it is; with a neutral mouth; with neutral eyes; and with grey patches over the mouth, the eyes, and "
-    "the cheeks.",
+    alt="One portrait six times: as it is; with a neutral mouth; with neutral eyes; and with grey "
+    "patches over the mouth, the eyes, and the cheeks.",
 )
 
 
@@ -608,16 +631,17 @@ show_figure(
 def accuracy_on(reader, pictures):
     """The accuracy of a reader on pictures of the test clips."""
     with torch.no_grad():
-        return (reader(vision=pictures[:, None] / 255)[0].argmax(1) == test.labels).float().mean().item()  # fmt: skip
+        told = reader(vision=pictures[:, None] / 255)[0].argmax(1)
+    return (told == test.labels).float().mean().item()
 
 
-falls = {
-    name: {
-        part: [score - accuracy_on(reader, hidden[part]) for reader, score in zip(readers[rule], scores[name], strict=True)]
-        for part in PARTS
-    }
-    for rule, name in RULES.items()
-}  # fmt: skip
+def fallen(rule, pictures):
+    """How much accuracy the three readers with one rule lose on changed pictures."""
+    after = [accuracy_on(reader, pictures) for reader in readers[rule]]
+    return np.subtract(scores[RULES[rule]], after).tolist()
+
+
+falls = {name: {part: fallen(rule, hidden[part]) for part in PARTS} for rule, name in RULES.items()}
 show_figure(
     dots_by_part(
         falls,
@@ -626,17 +650,12 @@ show_figure(
         ylabel="fall in accuracy",
         title="What a reader misses when a part is drawn neutral",
     ).figure,
-    alt="For mouth, eyes, brows and cheeks the fall in accuracy of three seeds of no gate, product and BAM. Mouth and eyes cost much "
-    "in all of them, brows and cheeks little.",
+    alt="For mouth, eyes, brows and cheeks the fall in accuracy of three seeds of no gate, "
+    "product and BAM. Mouth and eyes cost much in all of them, brows and cheeks little.",
 )
 patch_cost = {}
 for part in PARTS:
-    by_patch = [
-        score - accuracy_on(reader, covered[part])
-        for rule, name in RULES.items()
-        for reader, score in zip(readers[rule], scores[name], strict=True)
-    ]
-    patch_cost[part] = np.mean(by_patch)
+    patch_cost[part] = np.mean([fallen(rule, covered[part]) for rule in RULES])
     print(f"a grey patch over the {part:7} costs {patch_cost[part]:.2f} in the mean")
 
 # %% tags=["claim"]
@@ -702,7 +721,8 @@ check("08.3", separable_cost)
 plain, separable = use("08.3")(116, 116, 3, (28, 28))
 point, half = use("08.3")(58, 58, 1, (28, 28))[0], use("08.3")(58, 58, 3, (28, 28))[1]
 unit = tuple(a + b for a, b in zip(point, half, strict=True))
-for name, (parameters, products) in {"plain": plain, "separable": separable, "shuffle unit": unit}.items():  # fmt: skip
+costs = {"plain": plain, "separable": separable, "shuffle unit": unit}
+for name, (parameters, products) in costs.items():
     show(
         f"{name:13} parameters {parameters:7,}  multiply-adds {products:11,}  share",
         parameters / plain[0],
@@ -742,12 +762,11 @@ x = torch.rand(8, 116, 28, 28)
 clock = {name: fastest(layer, x) for name, layer in layers.items()}
 for name in ("separable", "shuffle unit"):
     by_count = counted["plain"] / counted[name]
-    print(
-        f"{name:13} {by_count:4.1f} times cheaper by count, {clock['plain'] / clock[name]:4.1f} times by this clock"
-    )
+    by_clock = clock["plain"] / clock[name]
+    print(f"{name:13} {by_count:4.1f} times cheaper by count, {by_clock:4.1f} times by this clock")
 
 # %% [markdown]
-# Multiply-adds are a promise of the arithmetic. A machine also has to fetch the numbers, and a depthwise layer does little with each number that it fetches; the shuffle unit has batch norms on top. So report both, and say on which machine.
+# The two numbers of a line need not agree, and on your machine they will be others. Multiply-adds are a promise of the arithmetic. A machine also has to fetch the numbers, and a depthwise layer does little with each number that it fetches; the shuffle unit has batch norms on top. So report both, and say on which machine.
 #
 # ## Deal the cards anew
 #
@@ -809,7 +828,7 @@ for name, deal in (("without the shuffle", False), ("with it", True)):
 #
 # ## The algorithms as printed
 #
-# Nobody builds from pseudocode without filling gaps, and these lines can be run. Algorithm 2 and 3, word for word. Look at what each `forward` returns:
+# Nobody builds from pseudocode without filling gaps, and these lines can be run. Here are Algorithms 2 and 3, line by line. Look at what each `forward` returns:
 
 
 # %%
@@ -821,7 +840,7 @@ class ChannelAttentionAsPrinted(nn.Module):
         widths = [g, *[g // r] * n, g]
         self.loop = nn.ModuleList(
             nn.Sequential(nn.Conv2d(i, o, 1), nn.BatchNorm2d(o), nn.ReLU())
-            for i, o in pairwise(widths)  # two steps; printed is a third (A-04)
+            for i, o in pairwise(widths)  # two steps; the printed loop takes a third (A-04)
         )
         self.fully_connected = nn.Linear(g, g)
 
