@@ -93,7 +93,7 @@ def draw_reading(name: str = "Algorithm 10", heads: int | str = 4) -> tuple[Figu
     ax.set_title(f"{name}: {total:,} parameters, {asked}")
     second = "with" if there else "without"
     alt = (
-        f"AVT-CA by the {name}, {asked}: {total:,} parameters; {second} a second pair of "
+        f"AVT-CA by {'the ' * name.islower()}{name}, {asked}: {total:,} parameters; {second} a second pair of "
         f"attentions; late: {words}; {config.pool} over time, {merged}."
     )
     return figure, alt

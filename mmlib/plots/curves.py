@@ -127,6 +127,7 @@ def label_axes(ax: Axes, ylabel: str, title: str) -> None:
 def accuracy_curves(
     histories: Mapping[str, Sequence[Any]],
     *,
+    among: Sequence[str] = (),
     metric: str = "valid_accuracy",
     ceiling: float | None = None,
     title: str = "",
@@ -138,6 +139,7 @@ def accuracy_curves(
 
     Args:
         histories: a name for each model -> a history for each seed (or its numbers alone, (epochs,)).
+        among: all systems of which these are some, so that each looks alike in several figures.
         metric: the column of the histories to draw.
         ceiling: the best possible number.
         title: what is shown.
@@ -154,9 +156,12 @@ def accuracy_curves(
         for name, seeds in named(histories, "accuracy_curves", EXAMPLE).items()
     }
     ax = panel(ax, 7.4)
-    for (name, runs), kind in zip(models.items(), distinct_looks(list(models)), strict=True):
+    everybody = list(among or models)
+    looks = dict(zip(everybody, distinct_looks(everybody), strict=True))
+    for name, runs in models.items():
         if not runs:
             raise ValueError(f"{name!r} has no run; write {EXAMPLE}")
+        kind = looks[name]
         shortest = min(len(heights) for _, heights in runs)
         epochs = runs[0][0][:shortest]
         heights = np.stack([run[:shortest] for _, run in runs])

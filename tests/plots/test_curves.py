@@ -104,6 +104,15 @@ def test_eight_models_differ_in_marker_as_in_colour() -> None:
     assert len({line.get_color() for line in ax.lines}) == 8
 
 
+def test_some_of_several_systems_look_as_they_do_among_all() -> None:
+    runs = {name: [[0.1, 0.2, 0.4]] for name in ("plain", "early", "late")}
+    every = {line.get_label(): line for line in accuracy_curves(runs).lines}
+    some = {name: runs[name] for name in ("late", "early")}
+    for line in accuracy_curves(some, among=list(runs)).lines:
+        same = every[line.get_label()]
+        assert line.get_color() == same.get_color() and line.get_marker() == same.get_marker()
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
