@@ -131,13 +131,19 @@ class ClipVision(ClipEncoder):
         frames = self.geometry.frames
         start, count, whole = self._window(path, length)
         window = start, start + count * self.seconds
-        pictures = centre_squares(read_frames(path, count * frames, window=window), size=self.size)
-        if len(pictures) < frames:  # shorter than a clip: it ends in a still
-            last = pictures[-1:].expand(frames - len(pictures), *pictures.shape[1:])
-            pictures = torch.cat([pictures, last])
-        count = len(pictures) // frames
-        clips = pictures[: count * frames].reshape(count, frames, *pictures.shape[1:])
+        pictures = read_frames(path, count * frames, window=window)
+        if len(pictures) == count * frames:
+            clips = pictures.unflatten(0, (count, frames))
+        else:  # it shows some picture at several of the moments, or ends before the last
+            clips = torch.stack([self._stills(path, start, number) for number in range(count)])
         return Pieces(clips, whole)
+
+    def _stills(self, path: Path, start: float, number: int) -> Tensor:
+        """Take one clip of a recording that has fewer pictures: they are spread over its time."""
+        frames = self.geometry.frames
+        window = start + number * self.seconds, start + (number + 1) * self.seconds
+        few = read_frames(path, frames, window=window)
+        return few[torch.arange(frames) * len(few) // frames]
 
     def prepare(self, item: Pieces) -> Prepared:
         """Check the pictures, and bring them to the size."""

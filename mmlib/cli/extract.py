@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmlib.cli.shared import Commands, add_device, find_device, report_failures, say
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from mmlib.data.clip_table import ClipTable
 
 MOST_UNKNOWN = 0.2
+#: JMT's backbones, by the words that stand in the place of a model's folder or name.
+CLIP_VISION, CLIP_SOUND = "r2plus1d", "resnet18"
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "extract", help="make a feature file of recorded clips with BERT, wav2vec 2.0 and CLIP"
+        "extract",
+        help="make a feature file of recorded clips with BERT, wav2vec 2.0 and CLIP, or with "
+        "R(2+1)D and ResNet",
     )
     parser.set_defaults(run=run)
     parser.add_argument("--clips", help="the folder of clips; not needed for text alone")
@@ -39,10 +43,12 @@ def add(commands: Commands) -> None:
         "--text-model", help="folder or hub name; left out: BERT, Chinese or English by the texts"
     )
     parser.add_argument(
-        "--audio-model", help="folder or hub name; left out: wav2vec2-large-xlsr-53"
+        "--audio-model",
+        help=f"folder or hub name, or {CLIP_SOUND}; left out: wav2vec2-large-xlsr-53",
     )
     parser.add_argument(
-        "--vision-model", help="folder or hub name; left out: clip-vit-base-patch32"
+        "--vision-model",
+        help=f"folder or hub name, or {CLIP_VISION}; left out: clip-vit-base-patch32",
     )
     parser.add_argument("--text-steps", type=int, default=36, help="tokens at most")
     parser.add_argument(
@@ -52,6 +58,30 @@ def add(commands: Commands) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="clips at a time")
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_clips(parser)
+
+
+def _add_clips(parser: Any) -> None:
+    """Declare what only JMT's backbones take."""
+    group = parser.add_argument_group(
+        "pieces of a recording",
+        f"--vision-model {CLIP_VISION} and --audio-model {CLIP_SOUND} cut a recording into pieces one "
+        "after the other, around its middle, and give 512 numbers a piece: pictures by R(2+1)D-18, "
+        "and the log-power spectrogram of the same seconds by ResNet-18.",
+    )
+    group.add_argument("--vision-weights", metavar="FILE", help="public R(2+1)D-18 (Kinetics-400)")
+    group.add_argument("--audio-weights", metavar="FILE", help="public ResNet-18 (ImageNet)")
+    group.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="networks that have learnt nothing, only to try the way out",
+    )
+    group.add_argument("--pieces", type=int, default=8, help="at most")
+    group.add_argument("--piece-frames", type=int, default=8, help="pictures of a piece")
+    group.add_argument(
+        "--dilation", type=int, default=4, help="of 30 frames a second, one in so many is taken"
+    )
+    group.add_argument("--picture-size", type=int, default=112)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -67,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
     if set(streams) != {"text"} and not options.clips:
         raise ValueError("give the folder of clips with --clips, or choose --streams text.")
-    for option in ("text_steps", "audio_steps", "frames"):
+    for option in ("text_steps", "audio_steps", "frames", "pieces"):
         if getattr(options, option) < 1:
             name = f"--{option.replace('_', '-')}"
             raise ValueError(f"{name} is {getattr(options, option)}, expected at least 1.")
@@ -80,6 +110,10 @@ def run(options: argparse.Namespace) -> None:
         )
     class_numbers(table.clips, names)  # nothing should be computed that cannot be labelled
     lengths = {"text": options.text_steps, "audio": options.audio_steps, "vision": options.frames}
+    if options.audio_model == CLIP_SOUND:
+        lengths["audio"] = options.pieces
+    if options.vision_model == CLIP_VISION:
+        lengths["vision"] = options.pieces
     made = extract(
         table.clips,
         _encoders(options, streams, table),
@@ -91,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
         progress=not options.quiet,
     )
     made.features.save(out)
-    _report(made, table, lengths, out)
+    _report(made, table, lengths, out, options)
 
 
 def _encoders(options: argparse.Namespace, streams: list[str], table: ClipTable) -> list[Encoder]:
@@ -109,7 +143,7 @@ def _encoders(options: argparse.Namespace, streams: list[str], table: ClipTable)
             f"{','.join(stream for stream in streams if stream != 'text') or 'audio,vision'}"
         )
     device = find_device(options.device)
-    encoders: list[Encoder] = []
+    encoders: list[Encoder] = _clip_encoders(options, streams, device)
     if "text" in streams:
         texts = [clip.text or "" for clip in table.clips]
         name = options.text_model or pretrained.language_model(texts)
@@ -121,17 +155,64 @@ def _encoders(options: argparse.Namespace, streams: list[str], table: ClipTable)
                 "a model of the texts' language? Choose one with --text-model."
             )
         encoders.append(encoder)
-    if "audio" in streams:
+    if "audio" in streams and options.audio_model != CLIP_SOUND:
         chosen = {"name": options.audio_model} if options.audio_model else {}
         steps = options.audio_steps
         encoders.append(pretrained.AudioEncoder(**chosen, steps=steps, device=device))
-    if "vision" in streams:
+    if "vision" in streams and options.vision_model != CLIP_VISION:
         chosen = {"name": options.vision_model} if options.vision_model else {}
         encoders.append(pretrained.VisionEncoder(**chosen, device=device))
     return encoders
 
 
-def _report(made: Extraction, table: ClipTable, lengths: dict[str, int], out: Path) -> None:
+def _clip_encoders(
+    options: argparse.Namespace, streams: list[str], device: str
+) -> list[Encoder]:
+    """Load those of JMT's backbones that are wanted."""
+    from mmlib.backbones.clip_encoders import ClipSound, ClipVision
+    from mmlib.data.spectrogram import SpectrogramGeometry
+
+    sound = "audio" in streams and options.audio_model == CLIP_SOUND
+    vision = "vision" in streams and options.vision_model == CLIP_VISION
+    for wanted, weights, stream, name in (
+        (sound, options.audio_weights, "audio", CLIP_SOUND),
+        (vision, options.vision_weights, "vision", CLIP_VISION),
+    ):
+        if weights and not wanted:
+            raise ValueError(
+                f"--{stream}-weights are those of --{stream}-model {name}; name that, too."
+            )
+        if wanted and not weights and not options.random_weights:
+            raise ValueError(
+                f"--{stream}-model {name} has no weights; give the public file with "
+                f"--{stream}-weights FILE, or try the way out with --random-weights (a network that "
+                "has learnt nothing)."
+            )
+    cut = SpectrogramGeometry(frames=options.piece_frames, dilation=options.dilation)
+    found: list[Encoder] = []
+    # What has a file is loaded from it; --random-weights is for the other.
+    if sound:
+        weights = options.audio_weights
+        found.append(
+            ClipSound(weights=weights, random=weights is None, geometry=cut, device=device)
+        )
+    if vision:
+        weights, size = options.vision_weights, options.picture_size
+        found.append(
+            ClipVision(
+                weights=weights, random=weights is None, geometry=cut, size=size, device=device
+            )
+        )
+    return found
+
+
+def _report(
+    made: Extraction,
+    table: ClipTable,
+    lengths: dict[str, int],
+    out: Path,
+    options: argparse.Namespace,
+) -> None:
     """Say what was written, and what was not."""
     features = made.features
     shapes = [f"{name} {tuple(features.inputs[name].shape[1:])}" for name in features.modalities]
@@ -143,6 +224,8 @@ def _report(made: Extraction, table: ClipTable, lengths: dict[str, int], out: Pa
         f"{len(features)} samples: {', '.join(shapes)}; {', '.join(classes)}. "
         f"The feature file is {out}."
     )
+    if options.random_weights:
+        say("mmlib extract: features of random networks are a trial, nothing to learn from.")
     if "split" in table.absent:
         say(
             "mmlib extract: there is no column 'split', so all samples are train; split them with: "
@@ -152,7 +235,8 @@ def _report(made: Extraction, table: ClipTable, lengths: dict[str, int], out: Pa
         say("mmlib extract: there is no column 'group', so each clip is a group of its own.")
     for stream, count in made.longer.items():
         if count:
-            option = {"text": "--text-steps", "audio": "--audio-steps"}[stream]
+            pieces = getattr(options, f"{stream}_model") in (CLIP_SOUND, CLIP_VISION)
+            option = "--pieces" if pieces else f"--{stream}-steps"
             say(
                 f"mmlib extract: {count} of {len(features)} clips have more than {lengths[stream]} "
                 f"{stream} steps and were cut; {option} keeps more."
