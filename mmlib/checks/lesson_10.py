@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmlib.backbones import r2plus1d
 from mmlib.checks import expect
 from mmlib.checks.framework import exercise
 
@@ -122,7 +123,8 @@ def check_clip_geometry(answer: Any) -> None:
         (8, 1, 30, 44_100, 20, 10),
         (16, 2, 25, 16_000, 32, 16),  # a window of 512: a power of two already
         (8, 4, 29.97, 44_100, 20, 10),
-        (12, 3, 24, 22_050, 20, 5),
+        (12, 3, 24, 22_050, 20, 13),
+        (7, 1, 30, 8_000, 20, 10),  # 1,866.67 samples
         (7, 5, 30, 48_000, 25, 15),
         (10, 3, 23.976, 8_000, 16, 8),
         (33, 1, 30, 44_100, 30, 10),
@@ -177,7 +179,12 @@ class FactorisedConv(nn.Module):
         return self.over_time(torch.relu(self.norm(self.over_places(x))))
 
 
-@exercise("10.3", title="a convolution in (2+1) dimensions", reference=FactorisedConv)
+@exercise(
+    "10.3",
+    title="a convolution in (2+1) dimensions",
+    reference=FactorisedConv,
+    forbidden=(r2plus1d.FactorisedConv,),
+)
 def check_factorised_conv(answer: Any) -> None:
     """Try widths, kernels and strides that all differ; count weights; compare outputs."""
     expect.that(
@@ -185,6 +192,12 @@ def check_factorised_conv(answer: Any) -> None:
         "FactorisedConv is a class derived from nn.Module",
         got=f"{answer!r}"[:60],
         hint=1,
+    )
+    expect.that(
+        not issubclass(answer, (FactorisedConv, r2plus1d.FactorisedConv)),
+        "a FactorisedConv of your own",
+        got="the course's",
+        hint=2,
     )
     fresh = expect.Fresh(103)
     for device in expect.devices():

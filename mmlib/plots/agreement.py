@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmlib.metrics import concordance, pearson
-from mmlib.plots.looks import LOOKS, OTHERS, as_array, distinct_looks, new_figure, panel, styled
+from mmlib.plots.looks import (
+    LOOKS,
+    OTHERS,
+    Look,
+    as_array,
+    distinct_looks,
+    new_figure,
+    panel,
+    styled,
+)
 
 STEPS = 64
 
@@ -48,7 +58,7 @@ def draw_agreement(bias: float = 0.0, scale: float = 1.0, noise: float = 0.5) ->
     r, ccc = pearson(guess, truth), concordance(guess, truth)
     figure = new_figure(4.9, 4.1)
     panels: Any = figure.subplot_mosaic("TT;SB", height_ratios=(1, 1.25))
-    true, guessed = LOOKS["fusion"], OTHERS[2]
+    true, guessed = LOOKS["fusion"], OTHERS[3]
     time, plane, bars = panels["T"], panels["S"], panels["B"]
     time.plot(truth, color=true.color, ls="-", lw=2, label="truth")
     time.plot(guess, color=guessed.color, ls="--", lw=1.4, label="guess")
@@ -59,7 +69,9 @@ def draw_agreement(bias: float = 0.0, scale: float = 1.0, noise: float = 0.5) ->
     plane.plot([-2, 2], [-2, 2], color="#8C8C8C", ls="-", lw=1)
     plane.scatter(truth, guess, s=14, marker=guessed.marker, color=guessed.color, lw=0)
     plane.set(xlim=(-2, 2), ylim=(-2, 2), xlabel="truth", ylabel="guess", aspect="equal")
-    for row, (value, kind) in enumerate(((r, OTHERS[1]), (ccc, LOOKS["fusion"]))):
+    for row, (value, kind) in enumerate(
+        ((r, Look("#9A9A9A", "", "//", "-")), (ccc, replace(guessed, hatch="")))
+    ):
         bars.barh(row, value, color=kind.color, hatch=kind.hatch, edgecolor="white", height=0.55)
         bars.text(max(value, 0) + 0.03, row, f"{value:.2f}", va="center", fontsize=10)
     bars.axvline(0, color="#4D4D4D", lw=0.9, ls="-")
@@ -81,6 +93,7 @@ def scores_over(
     ylabel: str = "CCC",
     best: bool = True,
     marks: Mapping[str, float] | None = None,
+    looks: Mapping[str, Look] | None = None,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
@@ -93,13 +106,15 @@ def scores_over(
         ylabel: what the scores are.
         best: whether to mark the highest score of each line.
         marks: a word for a dotted vertical line -> its place.
+        looks: the look of each line; by default no two alike.
         title: what is shown.
         ax: the panel to draw on; a new figure without it.
     """
     places = as_array(x)
     ax = panel(ax, 6.6, 3.2)
-    for (name, scores), kind in zip(curves.items(), distinct_looks(list(curves)), strict=True):
-        heights = as_array(scores)
+    kinds = looks or dict(zip(curves, distinct_looks(list(curves)), strict=True))
+    for name, scores in curves.items():
+        heights, kind = as_array(scores), kinds[name]
         ax.plot(places, heights, color=kind.color, ls=kind.linestyle, lw=1.8, label=name)
         if best:
             top = int(heights.argmax())

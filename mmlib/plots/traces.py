@@ -1,28 +1,35 @@
 """A clip of the theatre whose feelings drift: faces, voice, valence and arousal on one clock."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from mmlib.data.theatre import Clips
-from mmlib.plots.looks import LOOKS, OTHERS, as_array, new_figure, styled
+from mmlib.plots.looks import CEILING, LOOKS, OTHERS, Look, as_array, new_figure, styled
 from mmlib.plots.points import valence_arousal_plane
 from mmlib.plots.stage import show_face, show_mel
 
-COLORS = {"valence": OTHERS[0], "arousal": OTHERS[2]}
+#: How the two numbers look in every figure.
+TARGETS = {"valence": OTHERS[0], "arousal": OTHERS[2]}
+
+
+def look_of(target: str, stream: str) -> Look:
+    """Return the look of one of the two numbers as a stream tells it: its colour, the stream's marks."""
+    return replace(LOOKS[stream], color=TARGETS[target].color)
 
 
 @styled
 def trace_stage(clips: Clips, index: int, *, faces: int = 8) -> Figure:
     """Draw what a camera and a microphone get of one clip, and what was felt.
 
-    Dotted lines part its eight pieces; on the right the same trace on the plane.
+    Dotted lines part its pieces; on the right the way from piece to piece on the plane.
 
     Args:
         clips: clips whose labels are traces.
         index: which one.
-        faces: how many of its pictures to show, each the first of its part.
+        faces: in how many pieces of equal length; the first picture of each is shown.
 
     Raises:
         ValueError: clips without traces.
@@ -45,7 +52,7 @@ def trace_stage(clips: Clips, index: int, *, faces: int = 8) -> Figure:
     show_mel(mel, clip.log_mel[0], steps)
     mel.set(xlabel="", xticks=[], ylabel="voice")
     strip.set_ylabel("face")
-    for row, (name, kind) in enumerate(COLORS.items()):
+    for row, (name, kind) in enumerate(TARGETS.items()):
         ax = left.add_subplot(grid[2 + row])
         ax.plot(felt[:, row], color=kind.color, ls="-", lw=1.8)
         ax.axhline(0, color="#B8B8B8", lw=0.8, ls="-", zorder=0)
@@ -58,7 +65,9 @@ def trace_stage(clips: Clips, index: int, *, faces: int = 8) -> Figure:
         else:
             ax.set_xlabel("step")
     plane = right.add_subplot()
-    valence_arousal_plane(felt[None], emotions=True, title="the same, on the plane", ax=plane)
+    pieces = np.stack([part.mean(0) for part in np.array_split(felt, faces)])
+    title = f"the means of its {faces} pieces"
+    valence_arousal_plane(pieces[None], emotions=True, title=title, ax=plane)
     return figure
 
 
@@ -78,7 +87,7 @@ def feature_bars(
     """
     figure = new_figure(9.0, 0.42 * len(rows) + 1.2)
     panels = figure.subplots(1, 2, sharey=True)
-    for column, (ax, target) in enumerate(zip(panels, COLORS, strict=True)):
+    for column, (ax, target) in enumerate(zip(panels, TARGETS, strict=True)):
         for place, (name, values) in enumerate(rows.items()):
             kind = LOOKS[streams[name]]
             scores = np.atleast_1d(as_array(values[column]))
@@ -87,11 +96,12 @@ def feature_bars(
             )
             ax.plot(scores, [place] * len(scores), "|", ms=11, mew=1.6, color="black")
             best = ceilings[streams[name]][column]
-            ax.plot([best, best], [place - 0.42, place + 0.42], color="#B00020", lw=2, ls="-")
-            ax.text(0.02 + max(0.0, float(scores.max())), place, f"{scores.mean():.2f}",
-                    va="center", size=9, bbox={"fc": "white", "ec": "none", "pad": 0.8, "alpha": 0.8})  # fmt: skip
-        ax.set(xlim=(min(0.0, -0.05), 1.05), title=target, xlabel="CCC")
+            ax.plot([best, best], [place - 0.42, place + 0.42], color=CEILING, lw=2, ls="-")
+            ax.text(1.07, place, f"{scores.mean():.2f}", va="center", size=9.5)
+        ax.text(1.07, -0.75, "mean", va="center", size=8.5, color="#4D4D4D")
+        ax.set(xlim=(-0.05, 1.22), title=target, xlabel="CCC; ticks: seeds, red: ceiling")
+        ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
         ax.axvline(0, color="#4D4D4D", lw=0.9, ls="-")
     panels[0].set_yticks(range(len(rows)), list(rows))
-    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    panels[0].set_ylim(len(rows) - 0.4, -0.95)
     return figure
