@@ -495,7 +495,7 @@ assert 0.4 < min(every) and max(every) < 2.5  # nowhere a spotlight, nowhere bli
 assert max(max(each) - min(each) for each in leans["BAM"].values()) > 0.1  # the seeds disagree
 
 # %% [markdown]
-# A lean, and no spotlight: no part gets twice its share of the weight. In the stored run BAM leans to the mouth, the product to eyes and brows, and the seeds of one rule lie as far apart as the rules do. Yet all of these readers read. How decided are the gates at all, and does the *channel's* gate depend on the face?
+# A lean, and no spotlight. In the stored run no part gets twice its share of the weight; BAM leans to the mouth, the product to eyes and brows, and the seeds of one rule lie as far apart as the rules do. Yet all of these readers read. How decided are the gates at all, and does the *channel's* gate depend on the face?
 
 # %%
 between = []
