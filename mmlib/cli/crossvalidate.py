@@ -149,9 +149,9 @@ def _protocol(found: CrossValidation, options: argparse.Namespace) -> str:
     )
     if found.official is not None:
         told += (
-            f" The row 'official' is the file's own split, judged on {found.official}"
-            + ", with the epoch chosen on valid" * (found.official == "test")
-            + "; it counts neither in the mean nor in the deviation."
+            f" The row 'official' is the file's own split, judged on {found.official} (where the "
+            "file has train, valid and test, the epoch is chosen on its valid); it counts neither in "
+            "the mean nor in the deviation."
         )
     return told
 
