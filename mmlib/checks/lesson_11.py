@@ -14,6 +14,7 @@ from mmlib.checks.counting import operations
 from mmlib.checks.framework import exercise
 from mmlib.layers import MultiHeadAttention, scaled_dot_product_attention
 from mmlib.losses import concordance_loss
+from mmlib.metrics import seed_spread
 from mmlib.systems.jmt import PairwiseAttention
 
 ATTENTION = (
@@ -231,10 +232,8 @@ def _same_layers(after: Any, before: Any, tried: str) -> None:
                 getattr(here, "batch_first", None) == getattr(there, "batch_first", None)
                 for here, there in zip(mine[name].modules(), layer.modules(), strict=True)
             )
-            expect.that(
-                same, "the layers left as they were", got="batch_first changed in the caller's",
-                tried=tried, hint=1,
-            )  # fmt: skip
+            got = "batch_first changed in the caller's"
+            expect.that(same, "the layers left as they were", got=got, tried=tried, hint=1)
 
 
 def paired_loss(by_time: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -270,9 +269,15 @@ def check_paired_loss(answer: Any) -> None:
     mask[2, 3:] = False
     loss = answer(guess, labels.masked_fill(~mask[..., None], -5.0), mask)
     tried = "predictions (5, 3, 2), the last two steps of sample 2 without a label"
-    expect.gradient_reaches(loss, guess, name="the predictions", tried=tried, hint=1)
+    expect.shape(loss, (), name="the loss", tried=tried, hint=3)
+    expect.gradient_reaches(loss[None], guess, name="the predictions", tried=tried, hint=1)
     expect.no_gradient_reaches(
-        loss, guess, where=(slice(3, None), 2), name="a step without a label", tried=tried, hint=2
+        loss[None],
+        guess,
+        where=(slice(3, None), 2),
+        name="a step without a label",
+        tried=tried,
+        hint=2,
     )
 
 
@@ -295,19 +300,16 @@ def expected_best(count: int) -> float:
 
 def fold_report(scores: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Report folds: their means, the mean of those with its interval, and what the best flatters."""
-    from scipy.stats import t
-
     folds = np.asarray(scores, dtype=float).mean(axis=1)
-    count, mean, sd = len(folds), folds.mean(), folds.std(ddof=1)
-    reach = t.ppf(0.975, count - 1) * sd / count**0.5
+    mean, sd, low, high, _ = seed_spread(folds)
     return {
         "folds": folds.tolist(),
-        "mean": float(mean),
-        "sd": float(sd),
-        "low": float(mean - reach),
-        "high": float(mean + reach),
+        "mean": mean,
+        "sd": sd,
+        "low": low,
+        "high": high,
         "best_over_mean": float(folds.max() - mean),
-        "by_luck": float(sd * expected_best(count)),
+        "by_luck": sd * expected_best(len(folds)),
     }
 
 
@@ -329,13 +331,9 @@ def _expect_report(answer: Any, scores: list[list[float]], tried: str) -> None:
     came = answer([list(row) for row in scores])
     expect.kind(came, dict, tried=tried, hint=1)
     wanted = fold_report(scores)
-    expect.that(
-        set(came) == set(wanted),
-        f"the keys {', '.join(wanted)}",
-        got=", ".join(map(str, came)) or "none",
-        tried=tried,
-        hint=1,
-    )
+    got = ", ".join(map(str, came)) or "none"
+    keys = f"the keys {', '.join(wanted)}"
+    expect.that(set(came) == set(wanted), keys, got=got, tried=tried, hint=1)
     expect.that(
         np.shape(came["folds"]) == (len(scores),),
         f"{len(scores)} numbers under 'folds', the mean over the targets of each",
@@ -347,6 +345,6 @@ def _expect_report(answer: Any, scores: list[list[float]], tried: str) -> None:
         ("folds", 1), ("mean", 1), ("sd", 2), ("low", 2), ("high", 2),
         ("best_over_mean", 3), ("by_luck", 3),
     ):  # fmt: skip
-        mine = torch.as_tensor(np.asarray(came[name], dtype=float))
+        mine = torch.as_tensor(np.array(came[name], dtype=float))
         right = torch.as_tensor(np.asarray(wanted[name], dtype=float))
         expect.close(mine, right, name=f"{name!r}", tried=tried, hint=hint, rtol=2e-3, atol=1e-5)

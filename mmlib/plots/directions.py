@@ -158,7 +158,7 @@ def trace_panels(truth: Any, guesses: Mapping[str, Any], names: Sequence[str]) -
             values = as_array(guess)
             if values.shape != felt.shape:
                 raise ValueError(f"{model} has shape {values.shape}, the truth {felt.shape}.")
-            kind = (OTHERS[2], LOOKS["text"], OTHERS[0])[order % 3]
+            kind = (OTHERS[2], OTHERS[3], OTHERS[0])[order % 3]
             ax.plot(
                 values[:, place], color=kind.color, ls=kind.linestyle, marker=kind.marker,
                 markevery=6, ms=5, lw=1.5, label=model,
@@ -213,7 +213,7 @@ def fold_dots(
         average = float(np.mean(scores))
         ax.plot(average, row, marker="D", ms=8, ls="", color="black",
                 label="their mean" if not row else None)  # fmt: skip
-        ax.text(1.01, row, f"{average:.3f}", transform=ax.get_yaxis_transform(), va="center",
+        ax.text(1.01, row, f"{average:.4f}", transform=ax.get_yaxis_transform(), va="center",
                 size=9.5, weight="normal" if name in rows else "light")  # fmt: skip
     ax.set_yticks(range(len(every)), list(every))
     ax.tick_params(axis="y", length=0)

@@ -59,7 +59,7 @@ def test_the_folds_stand_below_what_is_no_fold_and_the_interval_behind_them():
     rows = {"fold 1": [0.7, 0.5], "fold 2": [0.6, 0.8]}
     ax = fold_dots(rows, interval=(0.65, 0.55, 0.75), apart={"official": [0.9, 0.7]})
     assert [label.get_text() for label in ax.get_yticklabels()] == ["official", "fold 1", "fold 2"]
-    assert [text.get_text() for text in ax.texts] == ["0.800", "0.600", "0.700"]
+    assert [text.get_text() for text in ax.texts] == ["0.8000", "0.6000", "0.7000"]
     assert [text.get_text() for text in ax.get_legend().texts] == [
         "valence",
         "arousal",
