@@ -140,5 +140,9 @@ def _check(frames: Tensor, mask: Tensor | None) -> None:
                 "four quarters. A height or width works from 13 on, if dividing it by 8 leaves 0, "
                 f"5, 6 or 7: resize to {near}, for example (the paper's is 224)."
             )
-    if mask is not None and (frames.dim() != 5 or mask.shape != frames.shape[:2]):
-        raise ValueError(f"A mask of {tuple(mask.shape)} for frames of {shape}; expected (B, T).")
+    fits = mask is None or (mask.shape == shape[:2] and mask.dtype == torch.bool)
+    if mask is not None and not (frames.dim() == 5 and fits):
+        raise ValueError(
+            f"A mask of {tuple(mask.shape)}, {mask.dtype}, for frames of {shape}; expected (B, T), "
+            "torch.bool, True where a frame is real."
+        )

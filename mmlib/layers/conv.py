@@ -71,8 +71,8 @@ class TemporalConv(nn.Module):
         stride are separate.
 
     Raises:
-        ValueError: ``"same"`` with an even kernel, an unknown name, or a sequence that is shorter
-            than the kernel.
+        ValueError: ``"same"`` with an even kernel, an unknown name, a sequence that is too short for
+            the kernel and the pooling, or a mask that does not fit.
     """
 
     def __init__(
@@ -120,12 +120,24 @@ class TemporalConv(nn.Module):
         self.activation = nn.Identity() if activation is None else ACTIVATIONS[activation]()
         self.pool_size, self.pool_stride = pool_size, pool_stride
 
+    def steps_needed(self, steps: int = 1) -> int:
+        """Say how long a sequence must be at least, so that so many steps come out."""
+        if self.pool_size > 1:
+            steps = (steps - 1) * self.pool_stride + self.pool_size
+        return (steps - 1) * self.conv.stride[0] + self.core
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the convolved sequence and its mask; see the class."""
-        if x.shape[1] < self.core:
+        if x.shape[1] < self.steps_needed():
+            pooled = f" and a pooling of {self.pool_size}" if self.pool_size > 1 else ""
             raise ValueError(
                 f"The sequence has {x.shape[1]} steps; a kernel of {self.conv.kernel_size[0]} with "
-                f"padding {self.conv.padding[0]} needs at least {self.core}."
+                f"padding {self.conv.padding[0]}{pooled} needs at least {self.steps_needed()}."
+            )
+        if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
+            raise ValueError(
+                f"The mask is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of shape "
+                f"{tuple(x.shape[:2])}, True where a step is real."
             )
         x = self.conv(_clear(x, mask).transpose(1, 2)).transpose(1, 2)  # (B, T', out_dim)
         mask = _shrink(mask, self.core, self.conv.stride[0])

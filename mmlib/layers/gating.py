@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mmlib.layers import lean
+from mmlib.layers.maps import check_map, check_reduction
 
 
 class ChannelAttention(nn.Module):
@@ -34,12 +35,15 @@ class ChannelAttention(nn.Module):
         map, whatever its shape. A-25: in training one map alone has no statistics.
 
     Raises:
-        ValueError: a single map in training mode.
+        ValueError: a single map in training mode, no maps of so many channels, or a reduction below
+            one.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
         """Build the two layers; see the class."""
         super().__init__()
+        check_reduction(reduction)
+        self.channels = channels
         narrow = max(1, channels // reduction)
         self.gate_c = nn.Sequential(
             OrderedDict(
@@ -53,6 +57,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw score of each channel; see the class."""
+        check_map(x, self.channels, "Channel attention")
         if self.training and x.shape[0] < 2:
             raise ValueError(
                 f"Channel attention got {x.shape[0]} map(s) in training mode, where its batch norm "
@@ -80,11 +85,16 @@ class SpatialAttention(nn.Module):
 
     Choices:
         A-05: each convolution reads the one before it.
+
+    Raises:
+        ValueError: no maps of so many channels, or a reduction below one.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16, dilation: int = 4) -> None:
         """Build the four convolutions; see the class."""
         super().__init__()
+        check_reduction(reduction)
+        self.channels = channels
         narrow = max(1, channels // reduction)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
 
@@ -102,6 +112,7 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw score of each place; see the class."""
+        check_map(x, self.channels, "Spatial attention")
         return lean.run(self.gate_s, x)
 
 
@@ -125,7 +136,8 @@ class Modulator(nn.Module):
         sigmoid. A-07: it reads the second stage's output, not the stem's.
 
     Raises:
-        ValueError: an unknown ``combine``, or a single map in training mode.
+        ValueError: an unknown ``combine``, a single map in training mode, or no maps of so many
+            channels.
     """
 
     def __init__(

@@ -42,8 +42,8 @@ class TwoStreamBlock(nn.Module):
         stream that is updated asks. A-19: a head has ``query_dim / num_heads`` features.
 
     Raises:
-        ValueError: an unknown norm, heads that do not divide ``query_dim``, or a mask that does not
-            fit.
+        ValueError: an unknown norm, heads that do not divide ``query_dim``, or a stream or mask of
+            another shape.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class TwoStreamBlock(nn.Module):
         super().__init__()
         if norm not in ("layer", "batch"):
             raise ValueError(f"norm={norm!r} is unknown; expected 'layer' or 'batch'.")
+        self.widths = query_dim, context_dim
         self.norm_query = _Norm(query_dim, norm)
         self.norm_context = _Norm(context_dim, norm)
         self.attention = MultiHeadAttention(
@@ -84,6 +85,15 @@ class TwoStreamBlock(nn.Module):
         return_weights: bool = False,
     ) -> Any:
         """Let the query ask the context, and work on what it was told; see the class."""
+        for name, x, width in (
+            ("query", query, self.widths[0]),
+            ("context", context, self.widths[1]),
+        ):
+            if x.dim() != 3 or x.shape[2] != width:
+                raise ValueError(
+                    f"The {name} has shape {tuple(x.shape)}; expected (batch, time, {width}), as the "
+                    "block was built for."
+                )
         if query_mask is not None and query_mask.shape != query.shape[:2]:
             raise ValueError(
                 f"The query's mask has shape {tuple(query_mask.shape)}; expected (batch, time) of "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.layers import lean
+from mmlib.layers.maps import check_map
 
 
 class ConvBlock(nn.Sequential):
@@ -108,7 +109,8 @@ class LocalFeatureExtractor(nn.Module):
         in space, the second filters being those of the lower left. A-09: depthwise filters.
 
     Raises:
-        ValueError: a map of odd or too small size, or channels that do not divide.
+        ValueError: a map of odd or too small size or of other channels, or channels that do not
+            divide.
     """
 
     def __init__(self, *, in_channels: int = 29, out_channels: int = 116) -> None:
@@ -119,6 +121,7 @@ class LocalFeatureExtractor(nn.Module):
                 f"out_channels={out_channels} is no multiple of in_channels={in_channels}, but "
                 "each input channel becomes equally many of the output's."
             )
+        self.in_channels = in_channels
         for k in (1, 2, 3, 4):
             first = nn.Conv2d(
                 in_channels, out_channels, 3, 2, padding=1, groups=in_channels, bias=False
@@ -134,6 +137,7 @@ class LocalFeatureExtractor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map of local features; see the class."""
+        check_map(x, self.in_channels, "The local extractor")
         height, width = x.shape[-2:]
         if height % 2 or width % 2 or min(height, width) < 4:
             raise ValueError(
@@ -194,7 +198,8 @@ class InvertedResidual(nn.Module):
         A-10: the whole unit, as in ShuffleNetV2.
 
     Raises:
-        ValueError: another stride, an odd number of channels, or a stride of 1 that changes it.
+        ValueError: another stride, an odd number of channels, a stride of 1 that changes it, or a
+            map of other channels.
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, stride: int) -> None:
@@ -208,7 +213,7 @@ class InvertedResidual(nn.Module):
                 "output's channels must be even and, with stride 1, as many as the input's."
             )
         half = out_channels // 2
-        self.stride = stride
+        self.in_channels, self.stride = in_channels, stride
         self.branch1 = nn.Sequential()
         if stride == 2:
             self.branch1 = nn.Sequential(
@@ -222,6 +227,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the unit's output; see the class."""
+        check_map(x, self.in_channels, "The unit")
         kept = worked = x
         if self.stride == 1:
             kept, worked = x.chunk(2, 1)

@@ -212,6 +212,12 @@ def test_frames_that_cannot_work_are_named(frames, words):
         small()(frames)
 
 
+@pytest.mark.parametrize("mask", [torch.ones(2, 3), torch.ones(2, 4, dtype=torch.bool)])
+def test_mask_that_does_not_fit_is_named(mask):
+    with pytest.raises(ValueError, match=r"expected \(B, T\), torch.bool, True where"):
+        small()(torch.rand(2, 3, 3, 16, 16), mask)
+
+
 def test_single_frame_works_at_evaluation_and_gets_a_sentence_in_training():
     trunk = small()
     with pytest.raises(ValueError, match=r"in training mode.*two or more"):

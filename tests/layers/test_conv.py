@@ -144,6 +144,34 @@ def test_impossible_arguments_are_named(arguments, words):
         TemporalConv(in_dim=3, out_dim=5, **arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"kernel_size": 5, "padding": "valid", "stride": 3},
+        {"padding": "valid", "pool_size": 2},
+        {"stride": 2, "pool_size": 3, "pool_stride": 2},
+        {"kernel_size": 4, "padding": 1, "pool_size": 2, "pool_stride": 3},
+    ],
+)
+def test_steps_needed_are_the_fewest_that_give_so_many(arguments):
+    layer = TemporalConv(in_dim=3, out_dim=5, **arguments)
+    for steps in (1, 2, 5):
+        needed = layer.steps_needed(steps)
+        assert layer(torch.randn(2, needed, 3))[0].shape[1] == steps
+        if needed > 1 and steps > 1:
+            assert layer(torch.randn(2, needed - 1, 3))[0].shape[1] < steps
+    if layer.steps_needed() > 1:
+        with pytest.raises(ValueError, match=f"needs at least {layer.steps_needed()}"):
+            layer(torch.randn(2, layer.steps_needed() - 1, 3))
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2, 6, dtype=torch.bool), torch.ones(2, 7)])
+def test_mask_that_does_not_fit_is_named(mask):
+    with pytest.raises(ValueError, match=r"expected torch.bool of shape \(2, 7\)"):
+        TemporalConv(in_dim=3, out_dim=5)(torch.randn(2, 7, 3), mask)
+
+
 def test_sequence_shorter_than_the_kernel_is_named():
     layer = TemporalConv(in_dim=3, out_dim=5, kernel_size=5, padding="valid")
     with pytest.raises(ValueError, match="4 steps.*needs at least 5"):

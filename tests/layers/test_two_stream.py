@@ -181,6 +181,10 @@ def test_what_cannot_work_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match="embed_dim=8 cannot be split over num_heads=3"):
         block(num_heads=3)
     query, context = streams()
+    with pytest.raises(ValueError, match=r"query has shape .*; expected \(batch, time, "):
+        block()(context, query)
+    with pytest.raises(ValueError, match=r"context has shape .*; expected \(batch, time, "):
+        block()(query, query)
     with pytest.raises(ValueError, match=r"query's mask has shape \(3, 7\); expected .* \(3, 5\)"):
         block()(query, context, query_mask=torch.ones(B, TK, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"padding mask has shape \(3, 5\)"):

@@ -6,9 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmlib.layers import (
+    ChannelAttention,
     ConvBlock,
     InvertedResidual,
     LocalFeatureExtractor,
+    SpatialAttention,
     channel_shuffle,
 )
 
@@ -170,6 +172,30 @@ def test_map_that_cannot_be_quartered_is_named(size):
     layer = LocalFeatureExtractor(in_channels=3, out_channels=6)
     with pytest.raises(ValueError, match=f"{size[0]} x {size[1]}.*must be even, 4 or more"):
         layer(torch.randn(2, 3, *size))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        ChannelAttention(6),
+        SpatialAttention(6),
+        LocalFeatureExtractor(in_channels=6, out_channels=12),
+        InvertedResidual(in_channels=6, out_channels=6, stride=1),
+        InvertedResidual(in_channels=6, out_channels=8, stride=2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (6, 8, 8), (2, 8, 8, 6)])
+def test_what_is_no_map_of_the_right_channels_is_named(layer, shape):
+    said = rf"shape \({', '.join(map(str, shape))}\); expected maps \(N, 6, height, width\)"
+    with pytest.raises(ValueError, match=said):
+        layer(torch.randn(*shape))
+
+
+@pytest.mark.parametrize("part", [ChannelAttention, SpatialAttention])
+def test_reduction_below_one_is_named(part):
+    with pytest.raises(ValueError, match="reduction=0: expected 1"):
+        part(6, reduction=0)
 
 
 def test_channels_that_do_not_divide_are_named():

@@ -394,6 +394,15 @@ def test_what_cannot_be_built_or_called_is_refused_in_a_sentence():
         model(**given, masks={"vision": torch.ones(2, 31, dtype=torch.bool)})
 
 
+@pytest.mark.parametrize(("stride", "least"), [(1, 13), (2, 46)])
+def test_sound_too_short_for_the_convolutions_is_refused_with_the_least_that_works(stride, least):
+    model = tiny(padding="valid", pool_size=2, pool_stride=stride).eval()
+    given = streams()
+    assert model(audio=torch.randn(2, least, 5), vision=given["vision"]).logits.isfinite().all()
+    with pytest.raises(ValueError, match=f"audio has {least - 1} steps, .* at least {least}; "):
+        model(audio=torch.randn(2, least - 1, 5), vision=given["vision"])
+
+
 # ---- from the shell ----------------------------------------------------------------------------
 
 

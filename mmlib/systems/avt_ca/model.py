@@ -49,7 +49,7 @@ class AVTCA(nn.Module):
         sees each part by itself.
 
     Raises:
-        ValueError: a stream is missing, or a stream or mask has the wrong shape.
+        ValueError: a stream is missing, or a stream or mask has the wrong shape or too few steps.
     """
 
     def __init__(self, *, config: AVTCAConfig) -> None:
@@ -92,6 +92,7 @@ class AVTCA(nn.Module):
             )
         self.audio_stage2 = Stage(dims=(audio[1], audio[2], audio[3]), **pooling)
         self.vision_stage2 = Stage(dims=(vision[1], vision[2], vision[3]))
+        self.least_steps = self.audio_stage1.steps_needed(self.audio_stage2.steps_needed())
         self.second = nn.ModuleList()
         if config.second_attention:
             widths = audio[3], vision[3]
@@ -243,6 +244,12 @@ class AVTCA(nn.Module):
                 raise ValueError(
                     f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected "
                     f"bool of shape {shape[:2]}, True where a step is real."
+                )
+            if not place and x.shape[1] < self.least_steps:
+                raise ValueError(
+                    f"{name} has {x.shape[1]} steps, but the convolutions of its branch need at least "
+                    f"{self.least_steps}; give longer sequences, or build the model with padding='same' and "
+                    "pool_size=1, as for_dataset does where a set's are short."
                 )
             given[name] = x
         audio, vision = (len(x) for x in given.values())

@@ -32,6 +32,10 @@ class Stage(nn.Module):
         self.first = TemporalConv(in_dim=dims[0], out_dim=dims[1], norm="batch", **settings)
         self.second = TemporalConv(in_dim=dims[1], out_dim=dims[2], norm="batch", **settings)
 
+    def steps_needed(self, steps: int = 1) -> int:
+        """Say how long a sequence must be at least, so that so many steps come out."""
+        return self.first.steps_needed(self.second.steps_needed(steps))
+
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Convolve twice."""
         return self.second(*self.first(x, mask))
