@@ -70,10 +70,12 @@ MODELS = ("mmaae", "mmaaet", "ca_mmaae", "ca_mmaaet")
 # %%
 show_figure(
     encoder_map().figure,
-    alt="From below to above: vision goes through three convolutions and an LSTM, audio through a convolution and an LSTM, text through "
-    "a convolution and a transformer block. Six ordered pairs of streams attend to each other. What they hear and each stream's own "
-    "summary are put side by side; one linear layer makes the latent h, from which decoder, discriminator and classifier read. The "
-    "transformer block and the cross-attention have dashed frames: a switch can take each of them out.",
+    alt="From below to above: vision goes through three convolutions and an LSTM, audio through a "
+    "convolution and an LSTM, text through a convolution and a transformer block. Six ordered "
+    "pairs of streams attend to each other. What they hear and each stream's own summary are put "
+    "side by side; one linear layer makes the latent h, from which decoder, discriminator and "
+    "classifier read. The transformer block and the cross-attention have dashed frames: a switch "
+    "can take each of them out.",
 )
 
 # %% [markdown]
@@ -268,19 +270,23 @@ results = compared("majority", "concat", *MODELS)  # only the last of them is no
 # %%
 show_figure(
     losses_of(results, MODELS),
-    alt="Four panels, one a model: the losses of reconstruction, classification, discriminator and generator over six epochs. In each "
-    "panel classification and reconstruction fall; discriminator and generator stay of the same order.",
+    alt="Four panels, one a model: the losses of reconstruction, classification, discriminator "
+    "and generator over six epochs. In each panel classification and reconstruction fall; "
+    "discriminator and generator stay of the same order.",
 )
 
 # %% [markdown]
+# Whether a game goes well these curves cannot say (lesson 06); that nothing runs away, they can.
+#
 # **The accuracy of the four models per epoch** (Figure 5). The paper draws one line a model. Here is the same figure with three, and a band.
 
 # %%
 histories = {NAMES[name]: [run.history for run in results.of(name)] for name in MODELS}
+everybody = [NAMES.get(name, name) for name in results.systems]  # each looks alike in all figures
 show_figure(
-    accuracy_curves(histories, title="Validation accuracy, four models").figure,
-    alt="Validation accuracy over six epochs for the four models, a mean line and a band from the lowest to the highest seed for each. "
-    "The bands overlap.",
+    accuracy_curves(histories, among=everybody, title="Validation accuracy, four models").figure,
+    alt="Validation accuracy over six epochs for the four models, a mean line and a band from the "
+    "lowest to the highest seed for each. The bands overlap.",
 )
 
 # %% [markdown]
@@ -291,8 +297,9 @@ show_figure(
 # %%
 show_figure(
     confusions_of(results, MODELS),
-    alt="Four confusion matrices, one a model, rows are the true classes negative, neutral, positive. All four name negative most often, "
-    "find a good part of the positive clips, and hardly ever find a neutral one.",
+    alt="Four confusion matrices, one a model, rows are the true classes negative, neutral, "
+    "positive. All four name negative most often, find a good part of the positive clips, and "
+    "hardly ever find a neutral one.",
 )
 
 # %% [markdown]
@@ -314,8 +321,9 @@ show_figure(
         ceilings=best[everything],
         title="Test accuracy, new actors, three seeds",
     ).figure,
-    alt="Six bars with a dot for each seed, and the ceiling as a line far above. The majority class is lowest; concatenation and the "
-    "four models stand above it, all at about the same height.",
+    alt="Six bars with a dot for each seed, and the ceiling as a line far above. The majority "
+    "class is lowest; concatenation and the four models stand above it, all at about the same "
+    "height.",
 )
 
 # %% tags=["claim"]
@@ -428,14 +436,15 @@ for metric in ("accuracy", "macro_f1"):
         print(
             f"{metric:9} {name:16} {effect:+.3f}  95 % from {low:+.3f} to {high:+.3f}  -> {verdict}"
         )
-        effects[f"{name.replace('_', '-')}, {metric.replace('_', ' ')}"] = effect, low, high
+        words = {"accuracy": "accuracy", "macro_f1": "macro F1"}[metric]
+        effects[f"{name.replace('_', '-')}, {words}"] = effect, low, high
 
 ax = differences(effects, xlabel="effect, 95 % t interval over 3 seeds")
 ax.locator_params(axis="x", nbins=5)
 show_figure(
     ax.figure,
-    alt="Six effects with their intervals over the seeds: transformer, cross-attention and interaction, on accuracy and on macro F1. "
-    "All lie within a few hundredths of zero.",
+    alt="Six effects with their intervals over the seeds: transformer, cross-attention and "
+    "interaction, on accuracy and on macro F1. All lie within a few hundredths of zero.",
 )
 
 # %% tags=["claim"]
@@ -455,8 +464,8 @@ ax = differences(gains, title="Against the plain model, by actor")
 ax.locator_params(axis="x", nbins=5)
 show_figure(
     ax.figure,
-    alt="Three differences in accuracy against MMAAE with intervals by actor: MMAAET, CA-MMAAE and CA-MMAAET, all within a few "
-    "hundredths of zero.",
+    alt="Three differences in accuracy against MMAAE with intervals by actor: MMAAET, CA-MMAAE "
+    "and CA-MMAAET, all within a few hundredths of zero.",
 )
 
 # %% [markdown]
@@ -474,9 +483,14 @@ PRINTED = {
 }
 for place, metric in ((0, "accuracy"), (2, "average F1")):
     papers = [
-        {"transformer": n[-1] == "T", "cross_attention": n[:2] == "CA", "seed": 0, "score": float(row[place])}
-        for n, row in PRINTED.items()
-    ]  # fmt: skip
+        {
+            "transformer": name.endswith("T"),
+            "cross_attention": name.startswith("CA"),
+            "seed": 0,
+            "score": float(row[place]),
+        }
+        for name, row in PRINTED.items()
+    ]
     for name, (effect, low, high, _) in use("07.2")(papers).items():
         show(f"{metric}: {name}", effect, "from", low, "to", high, digits=5, tolerance=1e-9)
 
@@ -650,8 +664,9 @@ show_figure(
     size_sieve(
         fits, sizes=(100, 700), mark=457, title="Test sizes that can print each row of Table I"
     ).figure,
-    alt="Four lines, one a row of Table I, with a mark for each test size from 100 to 700 that fits: MMAAE seven, CA-MMAAE six, MMAAET "
-    "eight, CA-MMAAET five. One size, 457, fits the first three rows and is pointed out; the row of CA-MMAAET does not fit it.",
+    alt="Four lines, one a row of Table I, with a mark for each test size from 100 to 700 that "
+    "fits: MMAAE seven, CA-MMAAE six, MMAAET eight, CA-MMAAET five. One size, 457, fits the first "
+    "three rows and is pointed out; the row of CA-MMAAET does not fit it.",
 )
 
 # %% tags=["nbval-check-output"]
@@ -661,7 +676,7 @@ for name, row in rows.items():
     show(f"{name:10} with 457:", fitting(*row, 457))
 
 # %% [markdown]
-# **One size of 601 fits three rows: 457**, and it fits each of them in exactly one way. You can read the hits of a confusion matrix that the paper shows only as a picture: MMAAE had 183 + 71 + 17 = 271 right answers.
+# **One size of 601 fits three rows: 457**, and it fits each of them in exactly one way (a pair for each class: its hits $h$, and its $s$). You can read the hits of a confusion matrix that the paper shows only as a picture: MMAAE had 183 + 71 + 17 = 271 right answers.
 #
 # How much luck is in that? Ask the sieve about rows that nobody has measured. Take the paper's rows and move each F1 by up to two hundredths, a thousand times:
 
@@ -679,7 +694,10 @@ show("of 1000 made-up rows,", by_luck, "fit 457")
 # for larger tests there are more fractions, and agreement means less. (One of the sizes below says nothing new: 914 is twice 457.)
 
 # %% tags=["nbval-check-output"]
-strict = {name: (ends(a, cut=False), [ends(f, cut=False) for f in f1]) for name, (a, f1, _) in PRINTED.items()}  # fmt: skip
+strict = {
+    name: (ends(a, cut=False), [ends(f, cut=False) for f in f1])
+    for name, (a, f1, _) in PRINTED.items()
+}
 show("rows that fit 457 if all is rounded:", [n for n, row in strict.items() if fitting(*row, 457)])
 larger = [n for n in range(701, 1001) if sum(bool(fitting(*row, n)) for row in rows.values()) >= 3]
 show("sizes from 701 to 1000 that fit three rows:", larger)
