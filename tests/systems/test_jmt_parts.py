@@ -75,6 +75,17 @@ def test_steps_that_are_not_there_are_zeros_to_what_is_joint_whatever_stands_in_
     assert torch.isfinite(model(**given, masks=masks)[0]).all()
 
 
+def test_a_step_that_is_real_in_one_stream_is_real_in_what_is_joint():
+    step = torch.arange(7)
+    masks = {
+        "audio": step < torch.tensor([[7], [4], [5]]),
+        "vision": (step > 0) & (step < torch.tensor([[7], [6], [3]])),
+    }
+    weights = tiny().attention_maps(**streams(), masks=masks)["audio", "joint"][:, 0]
+    either = masks["audio"] | masks["vision"]
+    assert torch.equal(weights > 0, either[:, None].expand(3, 7, 7))
+
+
 def test_padding_reaches_no_real_step_through_encoders_or_cross_attentions():
     """More steps that are real in neither stream are more zeros, which only a mask keeps out."""
     given, model = streams(), tiny()

@@ -58,6 +58,8 @@ def test_a_data_set_says_what_is_predicted_and_where():
     classes = JMTConfig.for_dataset(dataset(torch.arange(11) % 4))
     assert (classes.task, classes.num_outputs) == ("classification", 4)
     assert build("jmt", classes)(**streams())._fields == ("logits",)
+    own_step = replace(dataset(torch.arange(11) % 4), label_step=3)
+    assert (classes.label_step, JMTConfig.for_dataset(own_step).label_step) == (None, 3)
 
 
 def test_streams_are_audio_and_vision_or_the_two_there_are():
