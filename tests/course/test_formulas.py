@@ -13,6 +13,12 @@ def test_a_formula_becomes_mathml_inline_and_on_a_line_of_its_own():
     assert "<msqrt>" in text and "<mfrac>" in text and "$" not in text
 
 
+def test_a_bar_over_several_letters_is_as_wide_as_they_are():
+    text = with_mathml("$\\overline{h - z} - \\overline{v(h)}$")
+    assert text.count('<mrow style="border-top: 1px solid"><mrow><mi>') == 2
+    assert "<mover>" not in text and text.count("<mrow") == text.count("</mrow>")
+
+
 def test_a_dollar_in_code_stays():
     for code in ("`$HOME` and `$PATH`", "```\ncost = $3, gain = $5\n```"):
         assert with_mathml(code) == code
