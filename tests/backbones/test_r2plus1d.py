@@ -4,11 +4,12 @@ import random
 
 import pytest
 import torch
+import torch.nn.functional as F
 from golden import Golden, table_of
 
 from mmlib.backbones import R2Plus1D, r2plus1d_18
 from mmlib.backbones.loading import PretrainedError
-from mmlib.backbones.r2plus1d import MEAN, STD, FactorisedConv, inner_width
+from mmlib.backbones.r2plus1d import MEAN, STD, Block, FactorisedConv, inner_width
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,36 @@ def test_numbers_are_the_public_ones(golden, model):
             assert case.error(name, kept[name]) < 1e-5, name
     for hook in hooks:
         hook.remove()
+
+
+def factorised(conv, x, stride):
+    x = F.conv3d(x, conv[0].weight, None, (1, stride, stride), (0, 1, 1))
+    return F.conv3d(conv[1](x).relu(), conv[3].weight, None, (stride, 1, 1), (1, 0, 0))
+
+
+@pytest.mark.parametrize(("stride", "out"), [(2, 7), (1, 5)])
+def test_a_block_by_hand_filters_places_then_time_and_rectifies_behind_the_sum(stride, out):
+    torch.manual_seed(2)
+    block = Block(in_channels=5, out_channels=out, stride=stride).eval()
+    for part in block.modules():  # statistics of zero and one would hide a norm that is left out
+        if isinstance(part, torch.nn.BatchNorm3d):
+            part.running_mean.normal_(), part.running_var.uniform_(0.5, 2.0)
+            part.weight.data.uniform_(0.5, 2.0), part.bias.data.normal_()
+    x = clip(2, 5, 4, 9, 11)  # channels before time, as inside
+    inside = block.conv1[1](factorised(block.conv1[0], x, stride)).relu()
+    around = x
+    if stride == 2:
+        around = block.downsample[1](F.conv3d(x, block.downsample[0].weight, None, 2))
+    expected = (block.conv2[1](factorised(block.conv2[0], inside, 1)) + around).relu()
+    assert torch.allclose(block(x), expected, atol=1e-5)
+    assert (block.downsample is None) == (stride == 1)
+
+
+def test_the_stem_filters_places_at_half_the_size_then_time(model):
+    x, stem = clip(1, 3, 5, 22, 15), model.stem
+    out = stem[1](F.conv3d(x, stem[0].weight, None, (1, 2, 2), (0, 3, 3))).relu()
+    out = stem[4](F.conv3d(out, stem[3].weight, None, 1, (1, 0, 0))).relu()
+    assert torch.allclose(stem(x), out, atol=1e-4)
 
 
 def test_old_files_without_batch_counters_load_strictly_in_any_order(model):

@@ -4,11 +4,12 @@ import random
 
 import pytest
 import torch
+import torch.nn.functional as F
 from golden import Golden, table_of
 
 from mmlib.backbones import ResNet18, TemporalGRU, resnet18
 from mmlib.backbones.loading import PretrainedError
-from mmlib.backbones.resnet import average_channels
+from mmlib.backbones.resnet import Block, average_channels
 
 NAMES = {"resnet18": 3, "resnet18_1ch": 1}
 
@@ -62,6 +63,36 @@ def test_numbers_are_the_public_ones(golden):
             assert kept[name].std().item() == pytest.approx(std, rel=1e-5), name
         for name in case.outputs:
             assert case.error(name, kept[name]) < 1e-5, name
+
+
+def lively(module):
+    """Draw the statistics and factors of batch norms, so that none can be left out unseen."""
+    torch.manual_seed(2)
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.normal_(), part.running_var.uniform_(0.5, 2.0)
+            part.weight.data.uniform_(0.5, 2.0), part.bias.data.normal_()
+    return module.eval()
+
+
+@pytest.mark.parametrize(("stride", "out"), [(2, 7), (1, 5)])
+def test_a_block_by_hand_rectifies_inside_and_behind_the_sum(stride, out):
+    block, x = lively(Block(in_channels=5, out_channels=out, stride=stride)), noise(2, 5, 9, 11)
+    inside = block.bn1(F.conv2d(x, block.conv1.weight, None, stride, 1)).relu()
+    around = x
+    if stride == 2:
+        around = block.downsample[1](F.conv2d(x, block.downsample[0].weight, None, 2))
+    expected = (block.bn2(F.conv2d(inside, block.conv2.weight, None, 1, 1)) + around).relu()
+    assert torch.allclose(block(x), expected, atol=1e-5)
+    assert (block.downsample is None) == (stride == 1)
+
+
+def test_the_stem_convolves_normalises_rectifies_and_pools():
+    model, x, kept = lively(resnet18(in_channels=1)), noise(1, 1, 37, 22), []
+    model.layer1.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    model.feature_map(x)
+    expected = model.bn1(F.conv2d(x, model.conv1.weight, None, 2, 3)).relu()
+    assert torch.allclose(kept[0], F.max_pool2d(expected, 3, 2, 1), atol=1e-5)
 
 
 def test_old_files_without_batch_counters_load_strictly_in_any_order(colour):

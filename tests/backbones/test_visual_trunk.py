@@ -149,6 +149,18 @@ def small(**arguments):
     return VisualTrunk(repeats=(1, 1, 1), channels=(4, 16, 24, 32, 40), **arguments)
 
 
+def test_the_parts_are_arranged_as_the_public_code_has_them():
+    trunk = small().eval()
+    x = torch.rand(2, 3, 32, 40)
+    stem = trunk.conv1(x)
+    out = trunk.modulator(trunk.stage2(stem)) + trunk.local(stem)
+    out = trunk.stage4(trunk.stage3(out))
+    weight, norm = trunk.conv5[0].weight, trunk.conv5[1]
+    out = norm(torch.nn.functional.conv2d(out, weight)).relu()
+    torch.testing.assert_close(trunk(x), out.mean((2, 3)))
+    assert [len(VisualTrunk().get_submodule(f"stage{n}")) for n in (2, 3, 4)] == [4, 8, 4]
+
+
 def test_frames_of_a_batch_go_through_as_pictures_do(device):
     trunk = small().to(device).eval()
     frames = torch.rand(2, 3, 3, 32, 40, device=device)

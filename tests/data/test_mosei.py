@@ -240,6 +240,8 @@ def test_without_folds_a_video_stands_in_one_split(root):
     assert {"train", "valid", "test"} == set(features.split)
     assert not find_leaks(features, content=False)
     assert any("the split is by video, with seed 3" in note for note in notes)
+    others = [load(root, folds=None, seed=seed)[0].split for seed in (3, 4)]
+    assert list(others[0]) == list(features.split) != list(others[1])
 
 
 def test_videos_of_no_fold_are_left_out_and_named(root):

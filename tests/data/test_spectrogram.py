@@ -47,6 +47,14 @@ def test_short_windows_are_counted_exactly_not_in_binary():
     assert SpectrogramGeometry(sample_rate=100, window_seconds=0.29, hop_seconds=0.29).hop == 29
 
 
+def test_a_part_of_a_sample_is_rounded_to_the_nearest_and_a_part_of_a_hop_is_none():
+    geometry = SpectrogramGeometry(
+        frames=1, dilation=1, sample_rate=8000, n_fft=256, hop_seconds=0.0125
+    )
+    assert geometry.samples == 267  # 266.7
+    assert (geometry.hop, geometry.columns) == (100, 3)
+
+
 def test_spectrograms_agree_with_librosa(device):
     waveform = sound(3, SMALL.samples).to(device)
     pictures = clip_spectrograms(waveform, SMALL)
