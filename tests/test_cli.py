@@ -72,6 +72,13 @@ def test_a_regression_is_evaluated_by_concordance(data, tmp_path):
     assert run("evaluate", *words, "--json", tmp_path / "r.json") == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert {"mean_ccc", "mean_pearson", "n"} <= set(result) and result["n"] == 13
+    assert np.mean(result["ccc"]) == pytest.approx(result["mean_ccc"])
+    assert result["video_ccc"] is None and "smoothed" not in result  # each sample its own group
+    smooth = ["--json", tmp_path / "smooth.json", "--smooth", "1,1,1,1"]
+    assert run("evaluate", *words, *smooth) == 0
+    again = json.loads((tmp_path / "smooth.json").read_text())
+    assert again["smoothed"]["ccc"] == again["ccc"] == result["ccc"]
+    assert run("evaluate", *words, "--json", tmp_path / "r.json", "--smooth", "3") == 2
 
 
 def test_the_theatre_is_data_too(tmp_path):

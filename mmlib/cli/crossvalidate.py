@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands, add_data, add_device, load_data, words_of
+from mmlib.cli.shared import (
+    Commands,
+    add_data,
+    add_device,
+    add_smooth,
+    load_data,
+    smoothing,
+    words_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +42,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--targets", help="names of a regression's numbers, such as valence,arousal"
     )
-    parser.add_argument(
-        "--smooth",
-        metavar="STEPS",
-        help="beside the main tables, one more with predictions averaged over so many steps of a "
-        "video, one number a target, such as 20,50",
-    )
+    add_smooth(parser)
     parser.add_argument("--no-official", action="store_true", help="leave the file's own split out")
     parser.add_argument("--scale", choices=("small", "paper"), default="small")
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     for name in systems:  # an unknown name should not wait for the data
         find(name)
     features = load_data(options.data, options.n, options.streams)
-    smooth = _widths(options.smooth, features.num_outputs, features.class_names is None)
+    smooth = smoothing(options.smooth, features)
     folder = Path(options.out)
     found = cross_validate(
         features,
@@ -101,7 +104,7 @@ def _write(
         write_csv(folder / "by_video.csv", _joined(by_video))
         parts.append(
             "# Each video by itself\n\nThe concordance of each video over its own steps, averaged "
-            "over the videos of a fold."
+            "over the videos of a fold that have two labels or more."
         )
         parts += [f"## {name}\n\n{in_words(table)}" for name, table in by_video.items()]
     if smooth:
@@ -154,17 +157,3 @@ def _protocol(found: CrossValidation, options: argparse.Namespace) -> str:
             "the mean nor in the deviation."
         )
     return told
-
-
-def _widths(words: str | None, targets: int, numbers: bool) -> list[int] | None:
-    """Read over how many steps each target is smoothed."""
-    if words is None:
-        return None
-    if not numbers:
-        raise ValueError("--smooth averages predicted numbers, but the labels are classes.")
-    widths = [int(word) if word.isdigit() else 0 for word in words_of(words)]
-    if len(widths) != targets or min(widths) < 1:
-        raise ValueError(
-            f"--smooth is {words}, expected {targets} whole numbers from 1 on, one a target."
-        )
-    return widths

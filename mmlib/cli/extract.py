@@ -165,9 +165,7 @@ def _encoders(options: argparse.Namespace, streams: list[str], table: ClipTable)
     return encoders
 
 
-def _clip_encoders(
-    options: argparse.Namespace, streams: list[str], device: str
-) -> list[Encoder]:
+def _clip_encoders(options: argparse.Namespace, streams: list[str], device: str) -> list[Encoder]:
     """Load those of JMT's backbones that are wanted."""
     from mmlib.backbones.clip_encoders import ClipSound, ClipVision
     from mmlib.data.spectrogram import SpectrogramGeometry

@@ -41,7 +41,9 @@ def run(options: argparse.Namespace) -> None:
     if out.suffix != ".npz":
         raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
     if out.is_dir():
-        raise ValueError(f"--out is {out}, which is a folder; expected the name of a file to write.")
+        raise ValueError(
+            f"--out is {out}, which is a folder; expected the name of a file to write."
+        )
     made = DATASETS[options.dataset].make(options)
     made.features.save(out)
     _describe(made, out)

@@ -60,6 +60,31 @@ def words_of(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def add_smooth(parser: argparse.ArgumentParser) -> None:
+    """Declare `--smooth`."""
+    parser.add_argument(
+        "--smooth",
+        metavar="STEPS",
+        help="tell apart, too, how predictions score that are averaged along each video, over so "
+        "many steps for each target, such as 3,5 (steps of the labels, not frames)",
+    )
+
+
+def smoothing(words: str | None, features: FeatureSet) -> list[int] | None:
+    """Read over how many steps each target is smoothed."""
+    if words is None:
+        return None
+    if features.class_names is not None:
+        raise ValueError("--smooth averages predicted numbers, but the labels are classes.")
+    widths = [int(word) if word.isdigit() else 0 for word in words_of(words)]
+    if len(widths) != features.num_outputs or min(widths) < 1:
+        raise ValueError(
+            f"--smooth is {words}, expected {features.num_outputs} whole numbers from 1 on, one a "
+            "target."
+        )
+    return widths
+
+
 def warn_of_leaks(command: str, features: FeatureSet, data: str) -> None:
     """Say in one sentence where groups stand in more than one split; a lesson may want them to."""
     from mmlib.data import find_leaks

@@ -19,8 +19,8 @@ class VideoConcordance(NamedTuple):
     """Lin's concordance of each video, computed over its own kept steps alone.
 
     Shape:
-        names: V of them, sorted; each: `(V, K)` float64, NaN for a video of which nothing is kept,
-        0 for one in which a side does not vary; counts: `(V,)` int64, steps that were kept.
+        names: V of them, sorted; each: `(V, K)` float64, NaN for a video of which less than two
+        steps are kept, 0 for one in which a side does not vary; counts: `(V,)` int64, of kept steps.
     """
 
     names: tuple[str, ...]
@@ -29,8 +29,8 @@ class VideoConcordance(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        """Average over the videos of which something is kept, `(K,)`."""
-        return self.each[self.counts > 0].mean(0)
+        """Average over the videos that have a concordance, `(K,)`; NaN where none has."""
+        return self.each[self.counts > 1].mean(0)
 
 
 def target_concordances(
@@ -80,7 +80,7 @@ def concordance_by_video(
         added = torch.zeros(len(names), sums.adds.shape[1], dtype=sums.adds.dtype)
         added.index_add_(0, torch.from_numpy(of), sums.adds[torch.from_numpy(sums.kind)])
         columns.append(sums.finish(added))
-    each = torch.stack(columns, dim=1).masked_fill((counts == 0)[:, None], torch.nan)
+    each = torch.stack(columns, dim=1).masked_fill((counts < 2)[:, None], torch.nan)
     return VideoConcordance(tuple(names.tolist()), each, counts)
 
 

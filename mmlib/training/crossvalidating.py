@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mmlib.data import FeatureError, FeatureSet, grouped_folds, split_by_group
 from mmlib.data.batch import Batch
-from mmlib.metrics import concordance_by_video, moving_average, target_concordances
-from mmlib.training.comparing import Results, Run, compare_systems
+from mmlib.training.comparing import Results, compare_systems
+from mmlib.training.following import concordances
 
 OFFICIAL = "official"
 #: Of the samples that are not judged, those that choose the epoch; of other groups than the rest.
@@ -116,31 +116,14 @@ class CrossValidation:
     ) -> np.ndarray:
         """Average a system's metrics in a fold over its seeds."""
         judged, runs = fold.results.judged, fold.results.of(system)
-        if judged.class_names is None:
-            each = [self._numbers(run, judged, by_video, smooth) for run in runs]
-        elif by_video or smooth:
-            raise ValueError(
-                "the labels are classes, which have no course through a video; leave out what is "
-                "by video or smoothed."
-            )
+        if judged.class_names is None or by_video or smooth:
+            each = [
+                concordances(run.outputs, judged, by_video=by_video, smooth=smooth) for run in runs
+            ]
+            each = [[*scores, float(np.mean(scores))] for scores in each]
         else:
             each = [[run.scores[metric] for metric in self.metrics] for run in runs]
         return np.mean(np.array(each, dtype=np.float64), axis=0)
-
-    @staticmethod
-    def _numbers(
-        run: Run, judged: FeatureSet, by_video: bool, smooth: Sequence[int] | None
-    ) -> list[float]:
-        mask = Batch({}, judged.masks, judged.labels).label_mask
-        said: Tensor = run.outputs
-        if smooth:
-            said = moving_average(said, videos_of(judged), smooth, mask)
-        if by_video:
-            found = concordance_by_video(said, judged.labels, videos_of(judged), mask)
-            scores = found.mean.tolist()
-        else:
-            scores = list(target_concordances(said, judged.labels, mask))
-        return [*scores, float(np.mean(scores))]
 
 
 def cross_validate(
@@ -210,21 +193,6 @@ def cross_validate(
             )
             found.append(Fold(name, results))
     return CrossValidation(tuple(found), named, judged)
-
-
-def videos_of(features: FeatureSet) -> np.ndarray:
-    """Say which video each sample is a piece of, in whose order the samples stand.
-
-    That is what precedes the last "/" of its id (`12-24-1920x1080_left/00256`). Where an id has
-    none, a sample with labels for its steps is a video of its own, and one with a single label a
-    piece of its group.
-
-    Shape:
-        returns `(N,)` str
-    """
-    cut = np.char.rpartition(features.ids.astype(np.str_), "/")
-    whole = features.ids if features.labels.ndim == 3 else features.group
-    return np.where(cut[:, 1] == "/", cut[:, 0], whole)
 
 
 def _official(features: FeatureSet) -> str | None:

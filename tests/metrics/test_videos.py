@@ -53,11 +53,12 @@ def test_what_is_not_kept_may_be_anything():
     assert torch.equal(one.each, other.each)
 
 
-def test_a_video_without_a_kept_step_has_no_score_and_does_not_count():
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_video_with_less_than_two_kept_steps_has_no_score_and_does_not_count(left):
     prediction, target, mask = drawn()
-    mask[3] = False  # video c
+    mask[3] = torch.arange(5) < left  # video c
     found = concordance_by_video(prediction, target, VIDEOS, mask)
-    assert found.counts[2] == 0 and bool(found.each[2].isnan().all())
+    assert found.counts[2] == left and bool(found.each[2].isnan().all())
     assert found.mean.tolist() == pytest.approx(found.each[:2].mean(0).tolist())
 
 

@@ -10,12 +10,7 @@ from mmlib.metrics import concordance, concordance_by_video, moving_average
 from mmlib.training import comparing
 from mmlib.training.checkpoints import CheckpointError
 from mmlib.training.comparing import Results, Run
-from mmlib.training.crossvalidating import (
-    CrossValidation,
-    Fold,
-    cross_validate,
-    videos_of,
-)
+from mmlib.training.crossvalidating import CrossValidation, Fold, cross_validate
 from mmlib.training.evaluating import score
 
 TINY = {"recipe": {"epochs": 1}, "device": "cpu", "progress": False}
@@ -189,22 +184,6 @@ def test_by_video_and_smoothed_are_tables_of_their_own():
     arousal = concordance(wanted[..., 1], judged.labels[..., 1], mask)
     assert smooth.loc[0, "arousal"] == pytest.approx(arousal)
     pd.testing.assert_frame_equal(found.table("a"), before)  # the main numbers stay as they were
-
-
-def test_a_video_is_what_stands_before_the_last_slash_of_an_id():
-    features = sequences(6)
-    assert videos_of(features).tolist() == ["video0"] * 3 + ["video1"] * 3
-    people = FeatureSet(
-        inputs={"audio": torch.zeros(3, 4, 2)},
-        masks={},
-        labels=torch.zeros(3, 4, 2),
-        class_names=None,
-        group=np.array(["a", "a", "b"]),
-        ids=np.array(["x/a_left/01", "x/a_right/01", "alone"]),
-    )
-    assert videos_of(people).tolist() == ["x/a_left", "x/a_right", "alone"]
-    one_label = FeatureSet(people.inputs, {}, torch.zeros(3, 2), None, group=people.group)
-    assert videos_of(one_label).tolist() == ["a", "a", "b"]
 
 
 def test_classes_have_accuracy_for_each_fold_and_no_course_through_a_video(tmp_path):
