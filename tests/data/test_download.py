@@ -126,9 +126,10 @@ def test_a_server_without_range_sends_the_whole_again(ravdess, tmp_path):
     assert ravdess.of(ONE) == [None, "bytes=114688-", "bytes=16384-"]
 
 
-def test_a_server_that_always_breaks_off_at_the_same_byte_is_given_up(ravdess, tmp_path):
+@pytest.mark.parametrize("cuts", [[120_000], [120_000, 30_000]], ids=["same", "earlier"])
+def test_a_server_that_never_gets_any_further_is_given_up(ravdess, tmp_path, cuts):
     ravdess.deaf = True
-    ravdess.cut[ravdess.place(ONE)] = [120_000] * 50
+    ravdess.cut[ravdess.place(ONE)] = cuts * 25
     with pytest.raises(UnreachableError, match="broke off|bytes came"):
         fetch(ravdess, tmp_path)
     assert len(ravdess.of(ONE)) == 6

@@ -208,6 +208,26 @@ def test_a_value_that_is_finite_nowhere_becomes_the_mean_of_the_training_split(r
     assert any("1 features are finite nowhere in it and became 0" in note for note in notes)
 
 
+def test_the_mean_that_mends_is_over_real_steps_alone(root):
+    sound = {
+        "v-one": ([[1.0, 2.0], [4.0, 8.0]], [[1, 1, 1, 1, 1], [4, 1, 1, 1, 1]]),
+        "v_two": ([[0.0, 2.0]], [[9, 1, 1, 1, 1]]),
+        "vthree": ([[0.5, 2.5]], [[NAN, 1, 1, 1, 1]]),
+    }
+    write_csd(root / "acoustics" / "sound.csd", "COVAREP", sound)
+    features, _ = load(root, steps=STEPS | {"audio": 2})
+    assert features.masks["audio"][0].tolist() == [True, False]  # nothing from 2 to 3 seconds
+    assert features.inputs["audio"][3, :, 0].tolist() == [3, 3]  # of 1, 4 and 4
+
+
+def test_a_word_with_an_infinite_value_is_mended_too(root):
+    words = dict.fromkeys(LABELLED, ([[0.0, 10.0]], [[1.0] * 7]))
+    words["vthree"] = ([[0.0, 10.0]], [[INF] + [5.0] * 6])
+    write_csd(root / "languages" / "words.csd", "glove_vectors", words)
+    features, _ = load(root)
+    assert features.inputs["text"][3, 0].tolist() == [1.0] + [5.0] * 6
+
+
 def test_a_step_without_any_finite_value_is_not_real(root):
     sound = {video: ([[0.0, 10.0]], [[NAN] * 5]) for video in LABELLED}
     sound["v_two"] = ([[0.0, 10.0]], [[1] * 5])
@@ -258,6 +278,10 @@ def test_videos_of_no_fold_are_left_out_and_named(root):
     [
         ("folds.json", json.dumps(FOLDS)),
         ("folds.csv", "video,split\nv-one,train\nv_two,valid\nvthree,test\nnever seen,test\n"),
+        (
+            "a sheet's.csv",
+            "\ufeffvideo,split\nv-one,train\nv_two, valid\nvthree,test\nnever seen,test",
+        ),
         (
             "folds.py",
             "standard_train_fold=['v-one']; standard_valid_fold=['v_two']; "
