@@ -115,7 +115,8 @@ def scores_over(
     kinds = looks or dict(zip(curves, distinct_looks(list(curves)), strict=True))
     for name, scores in curves.items():
         heights, kind = as_array(scores), kinds[name]
-        ax.plot(places, heights, color=kind.color, ls=kind.linestyle, lw=1.8, label=name)
+        line = ax.plot(places, heights, color=kind.color, ls=kind.linestyle, lw=1.8, label=name)[0]
+        line.set(marker=kind.marker, markersize=4, markevery=max(1, len(heights) // 9))
         if best:
             top = int(heights.argmax())
             ax.plot(places[top], heights[top], kind.marker, ms=9, mec="black", color=kind.color)

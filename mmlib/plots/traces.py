@@ -16,8 +16,8 @@ TARGETS = {"valence": OTHERS[0], "arousal": OTHERS[2]}
 
 
 def look_of(target: str, stream: str) -> Look:
-    """Return the look of one of the two numbers as a stream tells it: its colour, the stream's marks."""
-    return replace(LOOKS[stream], color=TARGETS[target].color)
+    """Return the look of one of the two numbers as a stream tells it: its line, the stream's marks."""
+    return replace(TARGETS[target], marker=LOOKS[stream].marker, hatch=LOOKS[stream].hatch)
 
 
 @styled

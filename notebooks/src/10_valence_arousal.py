@@ -67,7 +67,9 @@ show_figure(
 felt = play.labels.double()  # (400, 64, 2)
 units = play.features()
 corners = play.face_units[..., FACE_UNITS.index("mouth_curve")].double()  # (400, 64)
-show("labels", felt.shape, "voice", units.inputs["audio"].shape, "face", units.inputs["vision"].shape)  # fmt: skip
+show(
+    "labels", felt.shape, "voice", units.inputs["audio"].shape, "face", units.inputs["vision"].shape
+)
 alike = [pearson(corners[:, lag:], felt[:, : 64 - lag, 0]) for lag in range(9)]
 for lag in (0, 2, 4, 6, 8):
     show(f"the mouth, {lag} steps later: r", alike[lag], digits=2)
@@ -129,7 +131,7 @@ show("perfect guess, numerator 2 r^2:", 2 * pearson(truth, truth) ** 2 / spread,
 show("perfect guess, numerator 2 cov:", 2 * truth.var(correction=0) / spread, digits=2)
 
 # %% [markdown]
-# A coefficient of agreement near 4: no agreement can be that good, so that reading is out (J-03). The number depends on the unit of the scale, another sign that something is wrong.
+# A coefficient of agreement of 4.56: no agreement is that good, so that reading is out (J-03). It also changes with the unit of the scale, another sign that something is wrong.
 #
 # The second trap is smaller and more common. A variance divides by $n$ (the population's) or by $n - 1$ (the sample's), libraries differ in their defaults (`torch.var`: $n - 1$; `np.var`: $n$; `np.cov`: $n - 1$), and a formula with three of them can be a mixture. Eight clips, one perfect guess:
 
@@ -208,14 +210,22 @@ show("the same gradient:", bool(torch.allclose(gradient, timid.grad, rtol=1e-4, 
 ccc = 1 - loss
 for step in (0, 20, 40):
     wanted = truth.mean() + (truth[0, step] - truth.mean()) / ccc
-    show(f"step {step:2}: says", timid[0, step].item(), "squared error pulls to", truth[0, step], "concordance to", wanted, digits=2)  # fmt: skip
+    show(
+        f"step {step:2}: says",
+        timid[0, step].item(),
+        "squared error pulls to",
+        truth[0, step],
+        "concordance to",
+        wanted,
+        digits=2,
+    )
 
 # %% [markdown]
 # ## Labels that are none
 #
 # In Aff-Wild2, the data behind JMT, a frame that nobody could rate has the label **−5**, outside of the scale from −1 to 1. (You get these data on request: a form, signed by somebody at a university, goes to their authors, Kollias and Zafeiriou. Nothing of them is in this course.) The next cell is broken on purpose: it scores everything. The guess is fair, and a sixth of the frames has no label.
 #
-# **Predict, then run.** A fifth, a third, or none of the score lost?
+# **Predict, then run.** Is a sixth of the score lost, or more, or less?
 
 # %% tags=["nbval-check-output"]
 draws = torch.Generator().manual_seed(1)
@@ -303,7 +313,15 @@ for size in (2, 16):
         angles.append(torch.cosine_similarity(part.flatten(), full[r].flatten(), dim=0).item())
         lengths.append((part.norm() * size / len(guess) / full[r].norm()).item())
     low, high = np.quantile(lengths, [0.1, 0.9])
-    show(f"batches of {size:2}: mean cosine", np.mean(angles), "length: 8 of 10 from", low, "to", high, digits=2)  # fmt: skip
+    show(
+        f"batches of {size:2}: mean cosine",
+        np.mean(angles),
+        "length: 8 of 10 from",
+        low,
+        "to",
+        high,
+        digits=2,
+    )
 
 # %% tags=["claim"]
 assert np.mean(angles) > 0.98 and np.quantile(lengths, 0.9) < 1.5  # of 16
@@ -320,7 +338,11 @@ assert np.mean(angles) > 0.98 and np.quantile(lengths, 0.9) < 1.5  # of 16
 
 # %%
 factors = np.linspace(0.6, 2.0, 71)
-named = {"valence, voice": ("audio", 0), "arousal, face": ("vision", 1), "valence, face": ("vision", 0)}  # fmt: skip
+named = {
+    "valence, voice": ("audio", 0),
+    "arousal, face": ("vision", 1),
+    "valence, face": ("vision", 0),
+}
 curves = {
     name: [concordance(factor * best[stream][..., k], true[..., k]) for factor in factors]
     for name, (stream, k) in named.items()
@@ -347,8 +369,24 @@ for name, (stream, k) in named.items():
     x, y = best[stream][..., k], true[..., k]
     least = factors[np.argmin([rmse(factor * x, y) for factor in factors])]
     top = int(np.argmax(curves[name]))
-    show(f"{name}: CCC as it is", concordance(x, y), "at its best", curves[name][top], "r", pearson(x, y), digits=2)  # fmt: skip
-    show("  factor for the squared error", least, "for CCC", factors[top], "sd(y) / sd(x)", y.std() / x.std(), digits=2)  # fmt: skip
+    show(
+        f"{name}: CCC as it is",
+        concordance(x, y),
+        "at its best",
+        curves[name][top],
+        "r",
+        pearson(x, y),
+        digits=2,
+    )
+    show(
+        "  factor for the squared error",
+        least,
+        "for CCC",
+        factors[top],
+        "sd(y) / sd(x)",
+        y.std() / x.std(),
+        digits=2,
+    )
 
 # %% [markdown]
 # The squared error is least at about 1, and concordance greatest where the guess has the *same spread as the truth*: there scale and level are right, the factor in Lin's second form is 1, and **CCC reaches $r$**. It cannot go higher. So the "ceiling" that the course prints for *jmt*, the concordance of the mean, is the ceiling of a guesser who minimises squared error; one who trains
@@ -397,7 +435,7 @@ show_figure(
 # %% tags=["nbval-check-output"]
 for name, window in chosen.items():
     at = {w: curves[name][list(windows).index(w)] for w in (1, window, 21, 51)}
-    show(f"{name}: raw {at[1]:.2f}; window chosen off the test, {window}: {at[window]:.2f}; 21: {at[21]:.2f}; 51: {at[51]:.2f}")  # fmt: skip
+    show(f"{name}: window chosen off the test", window, "CCC for windows of", at, digits=2)
 
 # %% tags=["claim"]
 assert chosen["valence"] > chosen["arousal"] > 1
@@ -471,9 +509,8 @@ show("the public code pads to 45,599 samples:", 45_599 // geometry.hop + 1)
 # The theatre's voices have 8 kHz, so their geometry is another: 8 frames to a clip of 1.024 s. Always compute, never type.
 
 # %% tags=["nbval-check-output"]
-stage = SpectrogramGeometry(
-    dilation=1, frame_rate=7.8125, sample_rate=8_000, n_fft=512
-)  # 8 frames a clip, windows as in the paper
+# 8 frames a clip; windows as in the paper
+stage = SpectrogramGeometry(dilation=1, frame_rate=7.8125, sample_rate=8_000, n_fft=512)
 few = play[:4]
 voice = few.waveform.unflatten(1, (8, -1))  # (4, 8, samples)
 pictures = clip_spectrograms(voice, stage)
@@ -492,7 +529,7 @@ show_figure(
 )
 
 # %% [markdown]
-# What for? The ReLU between them doubles the number of bends in the function at the same cost, and each of the two is easier to fit. "At the same cost" is meant literally: Tran et al. (2018, section 3.5) choose the number of channels $M$ between the two so that the weights are as many as before,
+# What for? There is one ReLU more at the same cost, and Tran et al. (2018) found the network easier to train. "At the same cost" is meant literally: they choose (section 3.5) the number of channels $M$ between the two so that the weights are as many as before,
 #
 # $$M = \left\lfloor \frac{t\,d^2\,N_{in} N_{out}}{d^2 N_{in} + t\,N_{out}} \right\rfloor,$$
 #
@@ -646,7 +683,8 @@ for stream, name in (("audio", "voice"), ("vision", "face")):
     streams[f"{name}, measured"] = stream
     guess = by_clip(best[stream][play.index[:N]])
     ceilings[stream] = tuple(concordance(guess[..., k], clip_labels[..., k]) for k in range(2))
-    print(f"{name}: measured {valence:.2f} {arousal:.2f}   ceiling {ceilings[stream][0]:.2f} {ceilings[stream][1]:.2f}")  # fmt: skip
+    told = [f"{value:.2f}" for value in (valence, arousal, *ceilings[stream])]
+    print(f"{name}: measured", *told[:2], "  ceiling", *told[2:])
 
 # %% [markdown]
 # The voice is nearly at its ceiling for arousal. The face is not, and the late four steps are why: half of what a clip shows belongs to the clip before, and a reading clip by clip cannot look there.
@@ -683,7 +721,7 @@ show_figure(
     feature_bars(readings, ceilings=ceilings, streams=streams),
     alt="Concordance of four readings, with a tick for each seed and a red line for the ceiling. Measured voice: high for arousal, less for valence. "
     "Measured face: high for valence. Random ResNet-18 on the voice: nothing for valence, more than half for arousal in all seeds. Random R(2+1)D on "
-    "the face: far below what is measured, and its seeds far apart.",
+    "the face: above zero, and far below what is measured.",
 )
 
 # %% tags=["guided", "claim"]
@@ -694,14 +732,14 @@ for k in range(2):
     assert 0 < np.mean(by_eye) < readings["face, measured"][k][0] - 0.15
 
 # %% [markdown] tags=["guided"]
-# The random ear hears arousal, with every seed, from where the energy lies in the picture, and nothing of valence, which is in the melody. The random eye is a lottery: what 512 random counts say of a smile depends on the draw, and one seed of it would have told you anything. Weak, but not nothing, and *that* is what trained weights have to be compared with. By how much they beat it you have to measure, with the files.
+# The random ear hears arousal, with every seed, presumably from where the energy lies in the picture, and nothing of valence, which is in the melody. The random eye sees a little of both, and how much depends on the draw. Weak, but not nothing, and *that* is what trained weights have to be compared with. By how much they beat it you have to measure, with the files.
 #
 # Two warnings come with it. What frozen features have lost, no fusion behind them finds again. And "frozen" must not mean *random by accident*: the default of the public code reduced R(2+1)D's map by a linear layer of 25,088 × 512 that was frozen as it was initialised (J-27). As you see, such a thing still gets a score.
 
 # %% [markdown] tags=["guided"]
 # ### What a head in time adds
 #
-# Last, heads that are trained, on the measured streams at all 64 steps, on single streams (fusing is lesson 11's). Three of them: one that sees each **step** alone; a **GRU**, which knows the past (J-18); and a GRU in **both** directions. Concordance loss, batches of 32, three seeds.
+# Last, heads that are trained, on the measured streams at all 64 steps, on single streams (fusing is lesson 11's). Three of them: one that sees each **step** alone; a **GRU**, which knows the past (J-18); and a GRU in **both** directions. The loss is the library's default, concordance per number and a tenth of the squared error; batches of 32, three seeds.
 #
 # **Predict.** Which head gains most on the face, which shows everything four steps late? And does any of them pass the ceiling?
 
@@ -736,7 +774,9 @@ class Head(nn.Module):
 
 heads = {}
 for stream, name in (("audio", "voice"), ("vision", "face")):
-    alone = replace(units, inputs={stream: units.inputs[stream]}, masks={stream: units.masks[stream]})  # fmt: skip
+    alone = replace(
+        units, inputs={stream: units.inputs[stream]}, masks={stream: units.masks[stream]}
+    )
     learn, judge = alone.subset("train"), alone.subset("test")
     for kind in ("step", "GRU", "both"):
         found = []
@@ -757,11 +797,12 @@ for stream in ("audio", "vision"):
     guess, y = best[stream][rows], true[rows]
     tops[stream] = tuple(concordance(guess[..., k], y[..., k]) for k in range(2))
     bold[stream] = tuple(pearson(guess[..., k], y[..., k]) for k in range(2))
-    print(f"{stream}: ceiling {tops[stream][0]:.3f} {tops[stream][1]:.3f}   its r {bold[stream][0]:.3f} {bold[stream][1]:.3f}")  # fmt: skip
+    told = [f"{value:.3f}" for value in (*tops[stream], *bold[stream])]
+    print(f"{stream}: ceiling", *told[:2], "  its r", *told[2:])
 show_figure(
     feature_bars(heads, ceilings=tops, streams=streams),
     alt="Concordance of three heads on each stream with a red ceiling. On the voice the head that sees a step alone stays far below for valence, the GRU is "
-    "near, both directions reach the ceiling. On the face the step head is low, the GRU gains little, and both directions come close to the ceiling.",
+    "near, both directions reach the ceiling. On the face the step head is low, the GRU gains less than half, and both directions come close to the ceiling.",
 )
 
 # %% tags=["guided", "claim"]
@@ -771,7 +812,7 @@ assert mean["face, both"][0] > mean["face, GRU"][0] + 0.1 > mean["face, step"][0
 assert mean["voice, both"][0] < bold["audio"][0] + 0.03
 
 # %% [markdown] tags=["guided"]
-# On the voice a memory is worth a lot, since a vague reading gets better by its neighbours: that is what smoothing did by hand. On the face a GRU hardly helps, for what is felt *now* will be seen in four steps, and a GRU does not look ahead; both directions do, and come close to the ceiling. The paper's fusion has no clock at all (J-13; lesson 11 shows it). Where in such a system time is read is a question
+# On the voice a memory is worth a lot, since a vague reading gets better by its neighbours: that is what smoothing did by hand. On the face a GRU closes little of the gap for valence, and half of it for arousal: what is felt *now* will be seen in four steps, and a GRU does not look ahead. Both directions do, and come close to the ceiling. The paper's fusion has no clock at all (J-13; lesson 11 shows it). Where in such a system time is read is a question
 # for lesson 11.
 #
 # And if the voice's best head stands at or above its ceiling for valence: you know why. It was trained on concordance, the ceiling is that of the least squared error, and its $r$, the second pair of numbers, is above both.
