@@ -32,6 +32,8 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
     "07_ca_mmaaet": [{"model": NEXT, "seed": NEXT}],
     "08_attention_over_faces": [{"emotion": NEXT, "rule": NEXT, "seed": NEXT, "actor": UP}],
     "09_avt_ca": [{"name": NEXT, "heads": NEXT}],
+    "11_jmt": [{"model": NEXT, "seed": NEXT, "clip": UP}],
+    "10_valence_arousal": [{"bias": UP, "scale": DOWN, "noise": UP}],
 }
 
 # explore itself, and what calls it for a lesson.
