@@ -32,7 +32,7 @@ from mmlib.layers import masked_mean
 from mmlib.metrics import compare
 from mmlib.plots import apply_style, bars_with_seeds, show_figure, training_curves
 from mmlib.plots.latent import floor_curves, latent_scatter, who_moves
-from mmlib.plots.looks import new_figure
+from mmlib.plots.looks import OTHERS, new_figure
 from mmlib.systems import CAMMAAETConfig, build
 from mmlib.training import evaluate, fit, predict, seed_everything
 from mmlib.training.schooling import in_ticks
@@ -160,8 +160,10 @@ curves = {
 }
 show_figure(
     floor_curves(curves, title="Sixteen clips by heart").figure,
-    alt="Three loss curves against the step; all fall quickly and then run flat. Thin black lines are the floors. With the ReLU the "
-    "floor is far above zero; the decoder as printed stays above it, with all ReLUs open at first it comes close. Without the ReLU floor and loss are near zero.",
+    alt="Three loss curves against the step; all fall quickly and then run flat. Thin black lines "
+    "are the floors. With the ReLU the floor is far above zero; the decoder as printed stays "
+    "above it, with all ReLUs open at first it comes close. Without the ReLU floor and loss are "
+    "near zero.",
 )
 
 # %% tags=["claim"]
@@ -292,14 +294,15 @@ show_figure(
     latent_scatter(
         latents(alone[0]), test.labels, names, judge=alone[0].discriminator, title="Without a game"
     ).figure,
-    alt="Latents of the test clips in the plane, three classes with a marker each, far more widely spread than the three dashed "
-    "rings of the prior. The background is light about the rings, where the discriminator expects the prior, and dark elsewhere.",
+    alt="Latents of the test clips in the plane, three classes with a marker each, far more "
+    "widely spread than the three dashed rings of the prior. The background is light about the "
+    "rings, where the discriminator expects the prior, and dark elsewhere.",
 )
 
 # %% [markdown]
 # The dashed rings hold a third, two thirds and nine tenths of $N(0, I)$. The cloud could not care less. Nothing in the two losses says where latents should lie or how far apart, so they lie anywhere. The grey map is what a discriminator sees who has watched all along: light where it expects the prior, dark where it expects a latent, ½ on the red line.
 #
-# If you want to *draw* from the model, a random latent in, a face out (the paper: "the model can generate samples in adversarial learning"), the cloud has to have a shape that you can draw from. One can punish its mean and its covariance, as a variational autoencoder does, more or less. Or one can let somebody learn to tell the two apart, and train the encoder until he cannot.
+# If you want to *draw* from the model, a random latent in, a face out (the paper: "the model can generate samples in adversarial learning"), the cloud has to have a shape that you can draw from. One can punish its mean and its covariance, as a variational autoencoder does, more or less. Or one can let somebody learn to tell the two apart, and train the encoder until they cannot.
 
 # %% [markdown]
 # ## Two losses of one game
@@ -309,13 +312,14 @@ show_figure(
 # %%
 show_figure(
     who_moves(),
-    alt="Three panels. Step 1, autoencode: encoder, decoder and classifier move. Step 2, discriminate: the encoder holds still, the path "
-    "is cut by detach, the discriminator moves, with label 0 for latents and 1 for the prior. Step 3, generate: the encoder moves, the discriminator "
-    "holds still, and latents have the inverted label 1.",
+    alt="Three panels. Step 1, autoencode: encoder, decoder and classifier move. Step 2, "
+    "discriminate: the encoder holds still, the path is cut by detach, the discriminator moves, "
+    "with label 0 for latents and 1 for the prior. Step 3, generate: the encoder moves, the "
+    "discriminator holds still, and latents have the inverted label 1.",
 )
 
 # %% [markdown]
-# With $v$ the logit and $\sigma(v)$ the probability of *this is the prior*, step 2 reduces, and step 3 reduces:
+# With $v$ the logit and $\sigma(v)$ the probability of *this is the prior*, step 2 reduces $L_D$, and step 3 reduces $L_G$ (a bar is a mean over the batch):
 #
 # $$L_D = \tfrac12\Big[\underbrace{-\overline{\log \sigma(v(z))}}_{\text{draws } z \text{ of the prior are 1}} \underbrace{-\ \overline{\log(1 - \sigma(v(h)))}}_{\text{latents } h \text{ are 0}}\Big] \qquad L_G = -\overline{\log \sigma(v(h))}$$
 #
@@ -464,11 +468,9 @@ histories = [learn(each, train, seed=seed) for seed, each in zip(SEEDS, played, 
 figure = new_figure(9.6, 4.0)
 left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
 smooth = np.stack([np.convolve(x, np.ones(20) / 20, "valid") for x in np.array(histories[0]).T])
-for values, name, style in zip(
-    smooth, ("reconstruction", "classification", "discriminator", "encoder"), ("-", "-.", "--", ":"),
-    strict=True,
-):  # fmt: skip
-    left.plot(values, ls=style, lw=1.8, label=name)
+losses = ("reconstruction", "classification", "discriminator", "encoder")
+for values, name, look in zip(smooth, losses, OTHERS, strict=True):
+    left.plot(values, color=look.color, ls=look.linestyle, lw=1.8, label=name)
 left.axhline(np.log(2), color="black", lw=0.8, ls="-")
 left.set(xlabel="round", ylabel="loss, mean of 20 rounds", title="Four losses", ylim=(0, None))
 left.text(len(smooth[0]), np.log(2) + 0.02, "log 2", ha="right", va="bottom")
@@ -479,8 +481,9 @@ latent_scatter(
 )  # fmt: skip
 show_figure(
     figure,
-    alt="Left: reconstruction and classification loss fall and flatten, the two losses of the game settle about log 2. Right: the "
-    "latents now fill the three rings of the prior, the classes still lie in different parts, and the discriminator's map is nearly one grey.",
+    alt="Left: the reconstruction loss falls at once, the classification loss slowly, the two losses "
+    "of the game settle about log 2. Right: the latents now fill the three rings of the prior, the "
+    "classes still lie in different parts, and the discriminator's map is nearly one grey.",
 )
 
 # %% [markdown]
@@ -493,7 +496,7 @@ show_figure(
 
 # %%
 def measure(model):
-    """Mean, spreads and energy distance of the test latents; what discriminator and classifier get right."""
+    """Mean, spreads, energy distance of the test latents; what discriminator and classifier get right."""
     cloud, draw = latents(model), torch.Generator().manual_seed(0)
     prior, others = (torch.randn(2000, 2, generator=draw) for _ in range(2))
     count = len(cloud)
@@ -507,14 +510,14 @@ def measure(model):
     return [cloud.mean(0).norm().item(), *spread, distance.item(), right.item(), accuracy.item()]
 
 
-def table(rows):
-    """Print the measures of each model: a row a name, the mean of the seeds and their range."""
-    heads = ("mean", "narrow", "wide", "energy dist.", "discr. right", "classes right")
-    print(" " * 24 + "".join(f"{head:>17}" for head in heads))
-    for name, models in rows.items():
-        values = np.array([measure(model) for model in models])
-        cells = zip(values.mean(0), values.min(0), values.max(0), strict=True)
-        print(f"{name:<24}" + "".join(f"{m:>6.2f} {f'({a:.2f}-{b:.2f})':>10}" for m, a, b in cells))
+def table(models_by_name):
+    """Print the measures of each model: a column a name, the mean of the seeds and their range."""
+    print(" " * 13 + "".join(f"{name:>21}" for name in models_by_name))
+    values = [[measure(model) for model in models] for models in models_by_name.values()]
+    words = ("mean", "narrow", "wide", "energy dist.", "discr. right", "classes right")
+    for head, found in zip(words, np.transpose(values, (2, 0, 1)), strict=True):  # (names, seeds)
+        cells = (f"{each.mean():.2f} ({each.min():.2f}-{each.max():.2f})" for each in found)
+        print(f"{head:<13}" + "".join(f"{cell:>21}" for cell in cells))
 
 
 table({"without a game": alone, "three steps": played})
@@ -529,7 +532,7 @@ assert near.max() < 0.25 and far.min() > 3 * near.max()
 # %% [markdown]
 # ## What a straight line can see
 #
-# This discriminator had a hidden layer. The paper's has none: $V = \sigma(\text{Dense}(h))$, a straight line through the plane. **Predict.** Same game, same three steps, with a straight judge. Which of the columns above will be good, and which not?
+# This discriminator had a hidden layer. The paper's has none: $V = \sigma(\text{Dense}(h))$, a straight line through the plane. **Predict.** Same game, same three steps, with a straight judge. Which of the measures above will be good, and which not?
 
 # %%
 straight = [miniature("straight", seed=seed) for seed in SEEDS]
@@ -544,8 +547,9 @@ for ax, (title, each) in zip(
     latent_scatter(latents(each), test.labels, names, judge=each.discriminator, title=title, ax=ax)
 show_figure(
     figure,
-    alt="Two clouds over the rings of the prior. Curved: the cloud fills the rings. Straight: the cloud lies around the centre but "
-    "is several times as wide as the rings; the discriminator's map changes along one direction only.",
+    alt="Two clouds over the rings of the prior. Curved: the cloud fills the rings. Straight: the "
+    "cloud lies around the centre but is several times as wide as the rings; the discriminator's "
+    "map changes along one direction only.",
 )
 
 # %% tags=["claim"]
@@ -640,8 +644,9 @@ for ax, (title, models) in zip(figure.subplots(1, 3), schedules.items(), strict=
     )  # fmt: skip
 show_figure(
     figure,
-    alt="Three clouds. aae: the latents fill the rings of the prior. joint: the latents lie far away from the rings, on the dark side of a "
-    "sharp line. alternate: the latents overlap the rings but are several times as wide.",
+    alt="Three clouds. aae: the latents fill the rings of the prior. joint: the latents lie far "
+    "away from the rings, on the dark side of a sharp line. alternate: the latents overlap the "
+    "rings but are several times as wide.",
 )
 table({"no game": alone} | schedules)
 
@@ -654,7 +659,7 @@ assert apart["alternate"][:, 3].min() > 2 * apart["aae"][:, 3].max()
 # %% [markdown]
 # The literal update is **worse for the latent than no game at all**: the encoder carries its latents away from the prior, and so helps a discriminator that is right nearly always. The cycle leaves the cloud about where no game leaves it.
 #
-# Look at the last column as well, and at its brackets: which schedule classifies best, this table cannot say.
+# Look at the last line as well, and at its brackets: which schedule classifies best, this table cannot say.
 #
 # The labels, on the other hand, do *not* matter. The public code calls latents 1 and the prior 0, the other way round than most (C-07). Turn both round and turn the discriminator's last sign, and every loss is the same number:
 
@@ -732,7 +737,7 @@ referee = use("06.4")
 
 
 # %% [markdown]
-# Set it upon three ways to take step 3. **Predict** its verdicts.
+# A referee takes both steps, and says what moved that should have held still, and whether step 3 helped the discriminator. Let it judge three ways to take step 3, each with a label for the latents and an optimiser that holds the encoder alone or both networks. **Predict** its verdicts.
 
 
 # %% tags=["nbval-check-output"]
@@ -782,8 +787,9 @@ def draw_game(reconstruction=1.0, classification=1.0, adversarial=1.0):
         latents(model), test.labels, names, judge=model.discriminator, title=title
     ).figure
     alt = (
-        f"Latents after 150 rounds with weights {reconstruction:g} for reconstruction, {classification:g} for classification, "
-        f"{adversarial:g} for the game: mean {mean:.1f} from the centre, spread {narrow:.1f} by {widest:.1f}, {title}."
+        f"Latents after 150 rounds with weights {reconstruction:g} for reconstruction, "
+        f"{classification:g} for classification, {adversarial:g} for the game: mean {mean:.1f} "
+        f"from the centre, spread {narrow:.1f} by {widest:.1f}, {title}."
     )
     return figure, alt
 
@@ -846,8 +852,9 @@ show_figure(
         ceilings=theatre.ceilings("ca_mmaaet")["text+audio+vision"],
         title="MMAAE, accuracy on new actors",
     ).figure,
-    alt="Three bars with a mark for each of three seeds, the ceiling and the majority class as lines. Without the game and with a small "
-    "one the bars are nearly equal; with the full one it is not higher.",
+    alt="Three bars with a mark for each of three seeds, the ceiling and the majority class as "
+    "lines. Without the game and with a small one the bars are nearly equal; with the full one it "
+    "is not higher.",
 )
 
 # %% [markdown]
@@ -862,9 +869,8 @@ for seed in SEEDS:
         lambda prediction, target: float((prediction == target).float().mean()),
         told[0.1][seed], told[0.0][seed], judging.labels, groups=judging.group,
     )  # fmt: skip
-    print(
-        f"seed {seed}: game × 0.1 minus none {gain.difference:+.3f}  [{gain.low:+.3f}, {gain.high:+.3f}]"
-    )
+    interval = f"[{gain.low:+.3f}, {gain.high:+.3f}]"
+    print(f"seed {seed}: game × 0.1 minus none {gain.difference:+.3f}  {interval}")
 
 # %% tags=["claim"]
 assert np.mean(scores["game × 0.1"]) < np.mean(scores["game × 0"]) + 0.03
@@ -877,7 +883,8 @@ assert np.mean(scores["game × 1"]) < np.mean(scores["game × 0"]) - 0.02
 _, history = runs[1.0][0]
 show_figure(
     training_curves(history, column="loss_*", title="Game × 1, seed 0").figure,
-    alt="Four losses over six epochs of the run with the full game. At the end the encoder's loss is far below log 2 and the discriminator's above it.",
+    alt="Four losses over six epochs of the run with the full game. At the end the encoder's loss "
+    "is far below log 2 and the discriminator's above it.",
 )
 
 # %% tags=["claim"]
@@ -887,7 +894,7 @@ assert np.mean([row["loss_generator"] for row in last]) < 0.6
 assert np.mean([row["loss_discriminator"] for row in last]) > 0.75
 
 # %% [markdown]
-# The encoder. Its loss is small, so its latents are taken for the prior with confidence, and the discriminator's is above $\log 2$: worse than a coin. *Fooled* and *alike* are not the same. A straight line pushes all latents to the side that it calls the prior's, and the encoder runs on along that side, far past the prior itself, faster than the line can turn. That is why `small()` makes the encoder's steps in the game a tenth of the others.
+# The encoder. Its loss (in the legend, as in the library, the *generator's*) is small, so its latents are taken for the prior with confidence, and the discriminator's is above $\log 2$: worse than a coin. *Fooled* and *alike* are not the same. A straight line pushes all latents to the side that it calls the prior's, and the encoder runs on along that side, far past the prior itself, faster than the line can turn. That is why `small()` makes the encoder's steps in the game a tenth of the others.
 #
 # Three seeds, six epochs and one play are no proof that an adversarial term *never* helps. They are a reason to print the row without it. The paper has no such row: each of its four models plays the game, so its tables cannot say what the game is worth. Nor do they have seeds (C-22).
 
