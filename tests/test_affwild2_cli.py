@@ -111,6 +111,7 @@ def test_lists_of_videos_decide_the_splits(prepare, tmp_path):
         (["--random-weights", "--lists", "train.txt"], "expected train=FILE,valid=FILE"),
         (["--random-weights", "--exclude", "video9"], "no video 'video9'"),
         (["--random-weights", "--sequence-clips", 0], "clips is 0"),
+        (["--random-weights", "--batch-size", 0], "0 clips are to be encoded at once"),
         (["--random-weights", "--annotations", "nowhere"], "no annotation of valence and arousal"),
     ],
 )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.backbones.clip_encoders import CLIPS_AT_ONCE, ClipEncoder, ClipSound, ClipVision
+from mmlib.backbones.clip_encoders import ClipEncoder, ClipSound, ClipVision
 from mmlib.backbones.pretrained import Prepared
 from mmlib.data.affwild2 import (
     Annotation,
@@ -222,7 +222,7 @@ def _faces(
 
 def _look(paths: list[list[Path | None]], there: Tensor, encoder: ClipVision) -> Tensor:
     """Encode the clips that have a picture; the next are read while one lot is encoded."""
-    rows = there.nonzero().flatten().split(CLIPS_AT_ONCE)
+    rows = there.nonzero().flatten().split(encoder.at_once)
     features = torch.zeros(len(paths), encoder.feature_dim)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
 
@@ -253,7 +253,10 @@ def _picture(path: Path | None, size: int) -> Tensor:
         raise MediaError(
             f"{path} is no picture; unpack it again, or delete it to have a black one."
         ) from None
-    return centre_squares(torch.from_numpy(pixels).permute(2, 0, 1)[None], size=size)[0]
+    picture = torch.from_numpy(pixels).permute(2, 0, 1)
+    if picture.shape[1:] == (size, size):  # as they are published
+        return picture
+    return centre_squares(picture[None], size=size)[0]
 
 
 def _sound(
@@ -283,8 +286,8 @@ def _listen(path: Path, count: int, encoder: ClipEncoder) -> Tensor:
         raise MediaError("its sound is silent throughout.")
     sound = torch.nn.functional.pad(sound, (0, max(0, starts[-1] + cut.samples - len(sound))))
     parts = []
-    for first in range(0, count, CLIPS_AT_ONCE):
-        some = [sound[start : start + cut.samples] for start in starts[first:][:CLIPS_AT_ONCE]]
+    for first in range(0, count, encoder.at_once):
+        some = [sound[start : start + cut.samples] for start in starts[first:][: encoder.at_once]]
         spectrograms = clip_spectrograms(torch.stack(some), cut)
         parts += encoder.run([Prepared(spectrograms, len(some))])
     return torch.cat(parts).float().cpu()

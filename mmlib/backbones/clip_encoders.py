@@ -23,7 +23,7 @@ from mmlib.data.media import MediaError, centred_window, extent, read_frames, re
 from mmlib.data.spectrogram import SpectrogramGeometry, clip_spectrograms
 
 Network = TypeVar("Network", R2Plus1D, ResNet18)
-#: Clips that go through a network at once, at most: 300 MB inside R(2+1)D at 112 pixels.
+#: Clips that go through a network at once, where nothing else is said; a GPU takes more.
 CLIPS_AT_ONCE = 32
 
 
@@ -40,12 +40,14 @@ class ClipEncoder(Encoder):
     Attributes:
         geometry: pictures, dilation and rates of a clip.
         device: where the network stands.
+        at_once: how many clips go through it at once.
         feature_dim: how many numbers it gives for a clip.
     """
 
     feature_dim: ClassVar[int] = 512
     geometry: SpectrogramGeometry
     device: torch.device
+    at_once: int
 
     @property
     def seconds(self) -> float:
@@ -62,7 +64,7 @@ class ClipEncoder(Encoder):
         clips = torch.cat([one.values for one in prepared])
         parts = [
             self._encode(some.to(self.device, non_blocking=True))
-            for some in clips.split(CLIPS_AT_ONCE)
+            for some in clips.split(self.at_once)
         ]
         return list(torch.cat(parts).split([len(one.values) for one in prepared]))
 
@@ -91,6 +93,7 @@ class ClipVision(ClipEncoder):
         geometry: of a clip.
         size: the side of the square that pictures are brought to.
         device: where the network stands and the features come out.
+        at_once: how many clips go through the network at once.
 
     Shape:
         items: `Pieces` of uint8 RGB (T, frames, 3, H, W); returns features (B, T, 512)
@@ -116,14 +119,15 @@ class ClipVision(ClipEncoder):
         geometry: SpectrogramGeometry | None = None,
         size: int = 112,
         device: torch.device | str = "cpu",
+        at_once: int = CLIPS_AT_ONCE,
     ) -> None:
         """Load the network."""
         if size < 1:
             raise PretrainedError(f"the pictures' size is {size}, expected at least 1.")
         self.geometry, self.size = geometry or SpectrogramGeometry(), size
-        model = _frozen(r2plus1d_18, weights, random, "r2plus1d_18, vision")
+        model = _frozen(r2plus1d_18, weights, random, "r2plus1d_18, vision", at_once)
         self.identity = identity(model, "clip vision", size, vars(self.geometry))
-        self.device = torch.device(device)
+        self.device, self.at_once = torch.device(device), at_once
         self._model = model.to(self.device)
 
     def read(self, path: Path, length: int) -> Pieces:
@@ -171,6 +175,7 @@ class ClipSound(ClipEncoder):
         random: build it with random weights instead, to try things out; the same ones each time.
         geometry: of a clip: what its sound is.
         device: where the network stands and the features come out.
+        at_once: how many clips go through the network at once.
 
     Shape:
         items: `Pieces` of waveforms (T, samples); returns features (B, T, 512)
@@ -194,12 +199,15 @@ class ClipSound(ClipEncoder):
         random: bool = False,
         geometry: SpectrogramGeometry | None = None,
         device: torch.device | str = "cpu",
+        at_once: int = CLIPS_AT_ONCE,
     ) -> None:
         """Load the network."""
         self.geometry = geometry or SpectrogramGeometry()
-        model = _frozen(lambda: resnet18(in_channels=1), weights, random, "resnet18, audio")
+        model = _frozen(
+            lambda: resnet18(in_channels=1), weights, random, "resnet18, audio", at_once
+        )
         self.identity = identity(model, "clip sound", vars(self.geometry))
-        self.device = torch.device(device)
+        self.device, self.at_once = torch.device(device), at_once
         self._model = model.to(self.device)
 
     def read(self, path: Path, length: int) -> Pieces:
@@ -225,9 +233,11 @@ class ClipSound(ClipEncoder):
 
 
 def _frozen(
-    make: Callable[[], Network], weights: str | Path | None, random: bool, what: str
+    make: Callable[[], Network], weights: str | Path | None, random: bool, what: str, at_once: int
 ) -> Network:
     """Build a network for looking only, with the weights of a file or, if so asked, random ones."""
+    if at_once < 1:
+        raise PretrainedError(f"{at_once} clips are to be encoded at once, expected at least 1.")
     if (weights is None) is not random:
         raise PretrainedError(
             f"there are weights and random ones asked for ({what}); choose one."

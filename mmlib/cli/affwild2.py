@@ -48,6 +48,7 @@ def _add(parser: Any) -> None:
         help="every how many frames a picture is taken; 4 gives the paper's 64 x 107 spectrograms",
     )
     group.add_argument("--picture-size", type=int, default=112, help="224 as in the paper's text")
+    group.add_argument("--batch-size", type=int, default=32, help="clips of a video at a time")
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
 
 
@@ -84,8 +85,15 @@ def _make(options: argparse.Namespace) -> Made:
             geometry=clip,
             size=options.picture_size,
             device=device,
+            at_once=options.batch_size,
         ),
-        audio=ClipSound(weights=options.audio_weights, random=random, geometry=clip, device=device),
+        audio=ClipSound(
+            weights=options.audio_weights,
+            random=random,
+            geometry=clip,
+            device=device,
+            at_once=options.batch_size,
+        ),
         geometry=geometry,
         cache=out.with_name(f"{out.name}.cache"),
         name=out.stem,

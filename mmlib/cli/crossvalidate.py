@@ -93,14 +93,16 @@ def _write(
     from mmlib.reporting import in_words, write_csv
     from mmlib.training.checkpoints import replace_file
 
+    for name in ("by_video.csv", "smoothed.csv"):  # of a call that asked for more
+        (folder / name).unlink(missing_ok=True)
     main = _tables(found)
     write_csv(folder / "folds.csv", _joined(main))
     write_csv(folder / "runs.csv", found.every_run())
     shown = "\n\n".join(f"{name}\n\n{in_words(table)}" for name, table in main.items())
     parts = ["# Cross-validation", _protocol(found, options)]
     parts += [f"## {name}\n\n{in_words(table)}" for name, table in main.items()]
-    if found.targets:
-        by_video = _tables(found, by_video=True)
+    by_video = _tables(found, by_video=True) if found.targets else {}
+    if any(table["mean"].notna().any() for table in by_video.values()):
         write_csv(folder / "by_video.csv", _joined(by_video))
         parts.append(
             "# Each video by itself\n\nThe concordance of each video over its own steps, averaged "

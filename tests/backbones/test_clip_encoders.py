@@ -5,7 +5,7 @@ import torch
 from recordings import number_of, shades, tone, write_video, write_wav
 
 from mmlib.backbones import r2plus1d_18, resnet18
-from mmlib.backbones.clip_encoders import CLIPS_AT_ONCE, ClipSound, ClipVision, Pieces
+from mmlib.backbones.clip_encoders import ClipSound, ClipVision, Pieces
 from mmlib.backbones.loading import PretrainedError
 from mmlib.backbones.pretrained import Prepared
 from mmlib.backbones.r2plus1d import R2Plus1D
@@ -53,11 +53,14 @@ def test_a_clip_is_what_the_network_says_of_its_normalised_pictures(vision):
     torch.testing.assert_close(model.fc(found[:1]), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_clips_are_encoded_alike_alone_and_among_others(vision):
-    many = clips(CLIPS_AT_ONCE + 3)
+def test_clips_are_encoded_alike_alone_and_among_others():
+    vision = ClipVision(random=True, geometry=CLIP, size=16, at_once=9)
+    many, seen = clips(20), []
+    vision._model.stem.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
     parts = vision.run([Prepared(many[:7], 7), Prepared(many[7:], len(many) - 7)])
     assert [len(part) for part in parts] == [7, len(many) - 7]
-    for number in (0, 6, 7, CLIPS_AT_ONCE, len(many) - 1):
+    assert seen == [9, 9, 2]
+    for number in (0, 6, 7, 9, len(many) - 1):
         (alone,) = vision.run([Prepared(many[number : number + 1], 1)])
         got = torch.cat(parts)[number]
         torch.testing.assert_close(got, alone[0], rtol=1e-4, atol=1e-4)
