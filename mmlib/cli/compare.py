@@ -22,7 +22,12 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many for each system")
     parser.add_argument("--out", required=True, help="the folder for runs, tables and figures")
-    parser.add_argument("--scale", choices=("small", "paper"), default="small")
+    parser.add_argument(
+        "--scale",
+        choices=("small", "paper", "official"),
+        default="small",
+        help="official: AVT-CA as its released code has it",
+    )
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="for all systems; else each system's own")
     parser.add_argument("--split", choices=("valid", "test"), help="what is judged; else test")

@@ -18,7 +18,12 @@ def add(commands: Commands) -> None:
     add_data(parser)
     add_machine(parser)
     parser.add_argument("--out", required=True, help="the run's folder")
-    parser.add_argument("--scale", choices=("small", "paper"), default="small")
+    parser.add_argument(
+        "--scale",
+        choices=("small", "paper", "official"),
+        default="small",
+        help="official: AVT-CA as its released code has it",
+    )
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="passes over the train split")
     parser.add_argument("--batch-size", type=int, help="over all processes")

@@ -43,7 +43,7 @@ def train_system(
         features: with a train split; a valid split chooses the best epoch.
         folder: where the run goes.
         source: where the features came from, for the run's description.
-        scale: "small" or "paper".
+        scale: "small" or "paper", or another preset that the system has.
         seed: of weights, order and noise.
         resume: continue what the folder holds.
         recipe: epochs, batch_size, learning_rate, weight_decay, optimizer, patience where they are

@@ -406,6 +406,16 @@ def test_sound_too_short_for_the_convolutions_is_refused_with_the_least_that_wor
 # ---- from the shell ----------------------------------------------------------------------------
 
 
+def test_the_released_arrangement_trains_from_the_shell_and_is_no_others(tmp_path, capsys):
+    dataset().save(tmp_path / "features.npz")
+    words = ["--data", str(tmp_path / "features.npz"), "--scale", "official", "--epochs", "1"]
+    train = ["train", *words, "--quiet", "--out", str(tmp_path / "run"), "--system"]
+    assert main([*train, "concat"]) == 2
+    assert "scale is 'official', expected small or paper" in capsys.readouterr().err
+    assert main([*train, "avt_ca"]) == 0
+    assert '"late": "shared"' in (tmp_path / "run" / "config.json").read_text()
+
+
 @pytest.mark.parametrize("frames", [False, True])
 def test_a_run_leaves_a_third_stream_alone_and_can_be_evaluated(frames, tmp_path):
     data = dataset(frames=frames)
