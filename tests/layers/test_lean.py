@@ -47,7 +47,7 @@ def test_saving_memory_changes_no_output_gradient_or_statistic(layers, layout):
 
 def test_autocast_is_left_to_torch():
     torch.manual_seed(0)
-    ours = ConvBlock(in_channels=3, out_channels=5)
+    ours = InvertedResidual(in_channels=3, out_channels=10, stride=2).branch2
     peer, x = copy.deepcopy(ours), torch.randn(2, 3, 9, 11)
     with torch.autocast("cpu", torch.bfloat16):
         out, expected = lean.run(ours, x), nn.Sequential.forward(peer, x)
