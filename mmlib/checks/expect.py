@@ -108,7 +108,8 @@ def kind(
     wanted = expected if isinstance(expected, tuple) else (expected,)
     words = " or ".join(each.__name__ for each in wanted)
     got = "None: is there a `return`?" if value is None else f"a {type(value).__name__}"
-    that(isinstance(value, wanted), f"{name} is a {words}", got=got, tried=tried, hint=hint)
+    article = "an" if words[0] in "aeiou" else "a"
+    that(isinstance(value, wanted), f"{name} is {article} {words}", got=got, tried=tried, hint=hint)
 
 
 def shape(
