@@ -337,7 +337,7 @@ show("mean of both, all streams:", ceiling)
 # %% [markdown]
 # Read the two rows "lag ignored": whoever puts face and voice side by side *step by step*, as if they were simultaneous, loses fifteen hundredths of valence. That is the number to beat by listening across time. **Can JMT without positions do that?** Predict.
 #
-# The protocol: new actors in the test, three seeds, one recipe for all, the epoch chosen on the validation actors. `concat` is the plain fusion of lesson 05, whose encoders are convolutions over five steps; for *audio* and *vision* alone, it gets one stream. The paper's own recipe, SGD with batches of two, is the
+# The protocol: new actors in the test, three seeds, one recipe for all, the epoch chosen on the validation actors. `concat` is the plain fusion of lesson 05, whose encoders are three convolutions over five steps each; for *audio* and *vision* alone, it gets one stream. The paper's own recipe, SGD with batches of two, is the
 # preset `paper`; a concordance over two short sequences is noisy, so here all systems have Adam and batches of eight (J-20). And one opponent that no paper brings: **a straight line**. Take the features of the eight steps before and
 # after, and solve least squares. No network, no seed.
 
@@ -424,7 +424,7 @@ assert means["straight lines"] > max(means["JMT, placed"], means["concat"]) - 0.
 # Read it slowly.
 #
 # - **With positions, and with the strength left in, JMT works**: it reaches more than 95 % of what is possible.
-# - **It does not beat concat here** by anything that three seeds could show. For a fixed lag of four steps, convolutions that reach six steps to either side are enough. Cross-attention would earn its keep where the lag is long, or changes.
+# - **It does not beat concat here** by anything that three seeds could show. For a fixed lag of four steps, convolutions that reach six steps to either side are enough. Where the lag is long, or changes, a look across all steps may earn its keep; this play does not test it.
 # - **The straight lines are as good as either.** This play was made by straight lines and Gaussian noise, so the best guess *is* a straight line. Real faces are not so kind; but a paper without such a row cannot say so.
 #
 # How do we know that it is time, and not something else? By the same shuffle as above, now with trained models: cut each test clip into its 64 steps and mix them, streams and labels alike.
@@ -485,7 +485,7 @@ assert abs(np.mean(varied["placed, no joint"]) - means["JMT, placed"]) < 0.03
 assert np.mean(varied["placed, sigmoid"]) < means["JMT, placed"] - 0.05
 
 # %% [markdown] tags=["guided"]
-# Positions do the larger part, and the strength of the features the rest. The **joint representation, the J of JMT, brings nothing here** that two directions do not bring: with two informative streams there is little for it to add, and less than half of the parameters do as well. And sigmoid attention trains badly at this
+# Both mendings are needed: with positions but unit length, the model stays well below the placed one. The **joint representation, the J of JMT, brings nothing here** that two directions do not bring: with two informative streams there is little for it to add. And sigmoid attention trains badly at this
 # length in five epochs: it begins by adding up half of everything, as you computed above. More epochs may help it; Eq. 2 is still best read as a slip for softmax.
 
 # %% [markdown]
@@ -883,7 +883,7 @@ assert all(0.85 < mean < ceiling + 0.02 for mean in mine["folds"])
 #
 # The theatre is a stage. The paper's numbers are on **Aff-Wild2**, videos from the web with valence and arousal for every frame, and that set is given **on request** only. As its [official page](https://sites.google.com/view/dimitrioskollias/databases/aff-wild2) says when this is written:
 #
-# 1. Somebody with a permanent academic position fills in and signs the licence agreement that is linked there. A doctoral student or a postdoc asks through their supervisor; the page says what students and industry do.
+# 1. Somebody with a permanent academic position fills in and signs the licence agreement that is linked there. Postdocs and students do not count as such: read there how they, and industry, can ask.
 # 2. That person sends it from an official academic address, with the reason for the request. Personal addresses are not served.
 # 3. The set has grown: the page counts 594 videos, the paper 564, of which it trained on 341 and validated on 71. Note the version that you get, since scores on two versions cannot be compared.
 #
