@@ -58,7 +58,7 @@ SEEDS = (0, 1, 2)
 # | CT-4 | 67.72 | 67.91 | 77.41 | 77.13 |
 # | AVT-CA, both | 95.84 | 94.13 | 96.11 | 93.78 |
 #
-# **Predict, and write it down.** Each part alone is near 70 or 77; together they make 96. What would have to be true of the data for that? Which of the ten rows and columns would you want to see again, and how often?
+# **Predict, and write it down.** Each part alone is near 70 or 77; together they make 96. What would have to be true of the data for that? Which of the twenty numbers would you want to see again, and how often?
 #
 # We come back to it with everything in hand. First the model, from the bottom.
 #
@@ -72,8 +72,9 @@ bands = log_mel(spoken.waveform, sample_rate=16000, n_fft=1024, hop=512, n_mels=
 ten = cepstrum(bands, 10)
 show_figure(
     voice_to_cepstra(spoken.waveform[0], bands[0], ten[0], rate=16000),
-    alt="Three panels over three seconds of a synthetic voice. Above, the wave, a row of bursts. In the middle forty mel bands, in which "
-    "neighbouring bands are bright and dark together. Below ten cepstral coefficients, whose rows go their own ways.",
+    alt="Three panels over three seconds of a synthetic voice. Above, the wave, a row of bursts. "
+    "In the middle forty mel bands, in which neighbouring bands are bright and dark together. "
+    "Below ten cepstral coefficients, whose rows go their own ways.",
 )
 
 # %% [markdown]
@@ -82,14 +83,15 @@ show_figure(
 #
 # $$c_k = \sqrt{\tfrac{2}{M}} \sum_{m=0}^{M-1} \log S_m \, \cos\!\left(\tfrac{\pi k}{M}\left(m + \tfrac12\right)\right)$$
 #
-# (with another factor for $k = 0$). Keep the first ten, and you keep the smooth shape, which is what the mouth does, and drop the fine teeth, which are mostly pitch.
+# (with another factor for $k = 0$). These are the **cepstral coefficients** (in full: mel-frequency cepstral coefficients, MFCC). Keep the first ten, and you keep the smooth shape, which is what the mouth does, and drop the fine teeth, which are mostly pitch.
 
 # %%
 moment = int(bands[0].mean(1).argmax())
 show_figure(
     what_is_kept(bands[0, moment]),
-    alt="Left the first four cosines over the mel bands: a constant, half a wave, a whole wave, one and a half. Right one moment's forty "
-    "bands as a jagged line, a smooth line from three coefficients that shows only the slope, and one from ten that follows the hills.",
+    alt="Left the first four cosines over the mel bands: a constant, half a wave, a whole wave, "
+    "one and a half. Right one moment's forty bands as a jagged line, a smooth line from three "
+    "coefficients, one broad arch, and one from ten that follows the hills.",
 )
 
 # %% tags=["nbval-check-output"]
@@ -103,7 +105,8 @@ show("of a coefficient with the next one:", likeness(ten), digits=1, tolerance=1
 
 # %% tags=["nbval-check-output"]
 samples = round(3.6 * 22_050)
-show("samples:", samples, "windows, one centred on the very end among them:", 1 + samples // 512)
+show("samples:", samples)
+show("windows, one centred on the very end among them:", 1 + samples // 512)
 silence = torch.zeros(1, samples)
 for keep_end in (False, True):
     heard = log_mel(silence, sample_rate=22_050, n_fft=2048, hop=512, n_mels=40, keep_end=keep_end)
@@ -134,8 +137,10 @@ def shapes_of(model, **inputs):
 
         return hook
 
-    stages = ["visual", "audio_stage1.first", "audio_stage1.second", "vision_stage1", "intermediate.0", "intermediate.1"]  # fmt: skip
-    stages += ["audio_stage2.first", "audio_stage2.second", "vision_stage2", "second.0", "second.1", "late", "classifier"]  # fmt: skip
+    stages = ["visual", "audio_stage1.first", "audio_stage1.second", "vision_stage1"]
+    stages += ["intermediate.0", "intermediate.1"]
+    stages += ["audio_stage2.first", "audio_stage2.second", "vision_stage2"]
+    stages += ["second.0", "second.1", "late", "classifier"]
     hooks = [model.get_submodule(name).register_forward_hook(note(name)) for name in stages]
     with torch.no_grad():
         model(**inputs)
@@ -223,7 +228,10 @@ check("09.1", intermediate_fusion)
 
 # %% tags=["nbval-check-output"]
 audio, vision = torch.randn(2, 150, 128), torch.randn(2, 15, 64)
-everything = {name: torch.ones(x.shape[:2], dtype=torch.bool) for name, x in (("audio", audio), ("vision", vision))}  # fmt: skip
+everything = {
+    name: torch.ones(x.shape[:2], dtype=torch.bool)
+    for name, x in (("audio", audio), ("vision", vision))
+}
 asks = dict(zip(("audio", "vision"), full.intermediate, strict=True))
 parts = {
     name: Parts(b.norm_query.norm, b.norm_context.norm, b.attention, b.norm_attended.norm, b.mlp)
@@ -436,7 +444,8 @@ for name, config in (
     ("official()", AVTCAConfig.official()),
     ("small()", AVTCAConfig.small()),
 ):
-    parts = {n: sum(p.numel() for p in m.parameters()) for n, m in AVTCA(config=config).named_children()}  # fmt: skip
+    children = AVTCA(config=config).named_children()
+    parts = {part: sum(p.numel() for p in module.parameters()) for part, module in children}
     show(f"{name:10} {sum(parts.values()):,} parameters, of them visual trunk {parts['visual']:,}")
 show("the released code has", 2_004_462, "of which two heads that it never calls hold", 2_064)
 show("the rest:", 2_004_462 - 2_064)
@@ -446,7 +455,7 @@ show("the rest:", 2_004_462 - 2_064)
 #
 # ## Max or mean: who is listened to
 #
-# Text and code pool differently. A smile may last a second of four. The maximum keeps it wherever it was; the mean waters it down. But what each of them *learns* differs even more.
+# Text and code pool differently. A smile may last one second of four. The maximum keeps it wherever it was; the mean waters it down. But what each of them *learns* differs even more.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 09.3: max or mean pooling
@@ -507,7 +516,8 @@ for streams in ("audio", "vision", "audio+vision"):
 sums = theatre.late_ceilings("avt_ca")["additive"]
 show("best possible for a sum of one score a stream:", sums["audio+vision"])
 beat = theatre.late_ceilings("beat")["additive"]["audio+vision"]
-show("in another play, beat:", theatre.ceilings("beat")["audio+vision"], "together, and for a sum:", beat)  # fmt: skip
+together = theatre.ceilings("beat")["audio+vision"]
+show("in another play, beat:", together, "together, and for a sum:", beat)
 
 # %% [markdown]
 # Read it slowly. In *avt_ca*, whoever reads the lips perfectly knows what the voice says, so the face alone is worth as much as both; and **a sum of two scores reaches the ceiling**. Whatever attention between the streams brings here, it can only bring by making the learning easier. There is no 28-point secret in this play. In *beat* there is one: the
@@ -598,8 +608,9 @@ same = [
 print("the same trainings:", *same)
 show_figure(
     learning_panels([h for _, h in again], valid, ceiling=best["audio+vision"]),
-    alt="Accuracy, macro F1 and loss over six epochs on training and validation clips, mean and range of three seeds. Accuracy and F1 "
-    "rise in both and end near the ceiling; the training loss falls further than the validation loss.",
+    alt="Accuracy, macro F1 and loss over six epochs on training and validation clips, mean and "
+    "range of three seeds. Accuracy and F1 rise in both and end near the ceiling; the training "
+    "loss falls further than the validation loss.",
 )
 
 # %% tags=["claim"]
@@ -608,8 +619,8 @@ ends = [np.mean([h.valid_loss.iloc[-1] for h in runs]) for runs in ([h for _, h 
 assert ends[0] < ends[1]
 
 # %% [markdown]
-# Look at the last epoch. In accuracy the two lines are one, and both stand at the ceiling, which no model beats in the long run. Only the loss tells training from validation. Should you believe it? The validation set is 132 clips of **three** actors, and the epoch was chosen on it. The test below has nine other actors, and
-# a tenth less. A set that small can choose an epoch; it cannot measure. The paper has training and validation, and no test.
+# Look at the last epoch. In accuracy the two lines are one, and both stand at the ceiling, which no model beats in the long run. Only the loss tells training from validation. Should you believe it? The validation set is 132 clips of **three** actors, and the epoch was chosen on it. On the nine other actors of the test,
+# below, the accuracy is a tenth lower. A set that small can choose an epoch; it cannot measure. The paper has training and validation, and no test.
 #
 # And here is who is listened to, on one test clip of a trained model: the credit of each step of the voice under both pools.
 
@@ -627,8 +638,8 @@ real = torch.ones(states.shape[:2], dtype=torch.bool)
 credit = {how: use("09.3")(states, real, how)[1][0] for how in ("max", "mean")}
 show_figure(
     credit_strips(credit),
-    alt="Share of the gradient of each step of one voice. Under max the shares differ, from two fifths down to almost none; under mean all "
-    "six are equal.",
+    alt="Share of the gradient of each step of one voice. Under max the shares differ, from two "
+    "fifths down to almost none; under mean all six are equal.",
 )
 
 # %% tags=["claim"]
@@ -645,7 +656,13 @@ assert credit["max"].max() > 2 * credit["mean"].max()
 print(in_words(results.table().drop(columns=["seconds", "seconds_sd"], errors="ignore")))
 
 # %%
-LABELS = {"avt_ca_it1": "IT-1", "avt_ca_it4": "IT-4", "avt_ca_ct1": "CT-1", "avt_ca_ct4": "CT-4", "avt_ca": "AVT-CA"}  # fmt: skip
+LABELS = {
+    "avt_ca_it1": "IT-1",
+    "avt_ca_it4": "IT-4",
+    "avt_ca_ct1": "CT-1",
+    "avt_ca_ct4": "CT-4",
+    "avt_ca": "AVT-CA",
+}
 scores = {name: [run.scores["accuracy"] for run in results.of(name)] for name in results.systems}
 show_figure(
     bars_with_seeds(
@@ -654,8 +671,9 @@ show_figure(
         chance=1 / 8,
         title="avt_ca: test accuracy, new actors, three seeds",
     ).figure,
-    alt="Seven bars of test accuracy with a dot for each seed, chance far below and the ceiling above. The two baselines, the four rows "
-    "of the ablation and the full model stand at similar heights; the seeds of one often lie further apart than the means of two.",
+    alt="Seven bars of test accuracy with a dot for each seed, chance far below and the ceiling "
+    "above. The two baselines, the four rows of the ablation and the full model stand at similar "
+    "heights; the seeds of one often lie further apart than the means of two.",
 )
 
 # %% tags=["claim"]
@@ -673,10 +691,13 @@ ax = differences(gains, title="Against concat, on the same clips, by actor")
 ax.locator_params(axis="x", nbins=5)
 show_figure(
     ax.figure,
-    alt="Six differences in accuracy against concatenation, each with an interval by actor: late, the four rows of the ablation, and AVT-CA.",
+    alt="Six differences in accuracy against concatenation, each with an interval by actor: late, "
+    "the four rows of the ablation, and AVT-CA.",
 )
 
 # %% [markdown]
+# In the stored run, two of the six diamonds are filled: their intervals leave out zero, just. With six questions at once, a filled one comes by luck more easily than one time in twenty.
+#
 # Before you read a verdict into this: six epochs are the same for all, but are they enough for all? *concat* hides streams and steps in its training, and its own recipe has sixty epochs. **Predict** what three times the epochs do for it.
 
 # %%
@@ -706,7 +727,7 @@ assert all(run.scores["accuracy"] < 0.6 for run in timing.runs)
 #
 # ## Reading the paper's tables
 #
-# The second table to read is theirs. Everything below runs without a model.
+# The second table to read is theirs. Nothing below trains a model.
 #
 # **The jump .** What do Tables 8 and 9 say about heads and parts?
 
@@ -829,7 +850,8 @@ assert twin > best["audio"] + 0.1 > once + 0.1 and twin > others + 0.2
 generator = torch.Generator().manual_seed(0)
 guesses = torch.randn(60_000, 6, generator=generator)
 truth = torch.randint(6, (60_000,), generator=generator)
-show("top-5 of six classes, by guessing:", top_k_accuracy(guesses, truth, 5), digits=2, tolerance=1e-3)  # fmt: skip
+by_luck = top_k_accuracy(guesses, truth, 5)
+show("top-5 of six classes, by guessing:", by_luck, digits=2, tolerance=1e-3)
 show("exactly:", 5 / 6, "and of eight classes:", 5 / 8)
 
 # %%
@@ -841,9 +863,9 @@ print("our AVT-CA, eight classes:", {k: round(value, 3) for k, value in top.item
 assert top[5] > 0.9 > best["audio+vision"] + 0.05
 
 # %% [markdown]
-# Above nine in ten, for a model that is wrong about as often as you saw. A measure that everyone fills tells nobody apart.
+# Above nine in ten by top-5, for the same model and the same clips whose accuracy stands beside it under 1. A measure that everyone fills tells nobody apart.
 #
-# **Where the released model comes from .** AVT-CA's code is a fork of an earlier public model (Chumachenko and others, 2022). A comparison of the two trees shows: the shared late self-attention, the 8 heads, a higher learning rate, and nothing else in the model. A very large gain over that model would need evidence that the paper does not give. The ancestor's
+# **Where the released model comes from .** AVT-CA's code is a fork of an earlier public model (Chumachenko and others, 2022). A comparison of the two source trees finds the shared late self-attention, the 8 heads and a higher learning rate, and no other change to the model. A very large gain over that model would need evidence that the paper does not give. The ancestor's
 # author warns that results vary strongly with the split of the actors. And the released trainer loads a finished checkpoint before it starts, so a clean copy does not run, and a second run starts from trained weights: the printed curves cannot be repeated from it.
 #
 # None of this says that somebody cheated, or that cross-attention is idle. It says that **96 is not a number to aim at**, and what it would take to make it one: counts as they are, a named split by actor, each voice once, several seeds, a baseline on the same labels, and an ablation in which one thing changes.
@@ -856,7 +878,8 @@ assert top[5] > 0.9 > best["audio+vision"] + 0.05
 # python -m mmlib download --dataset ravdess --out recordings
 # python -m mmlib prepare  --dataset ravdess --root recordings --out ravdess.npz
 # python -m mmlib train    --system avt_ca --data ravdess.npz --scale paper --out run
-# python -m mmlib compare  --systems avt_ca,avt_ca_it4,avt_ca_ct4,concat,late --data ravdess.npz --seeds 3 --out table
+# python -m mmlib compare  --systems avt_ca,avt_ca_it4,avt_ca_ct4,concat,late \
+#     --data ravdess.npz --seeds 3 --out table
 # ```
 #
 # `prepare` takes each take once, splits by named actors, cuts sound and picture by the same window and finds the faces. How many takes it should find you know from above: 1,440 of speech. The paper's recipe (Adam at 0.01, batches of 8, 128 epochs) is `AVTCAConfig.paper()`'s own; the released code's is `official()`'s. A GPU helps.
