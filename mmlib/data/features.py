@@ -92,6 +92,11 @@ def _numbers(arrays: dict[str, np.ndarray], name: str) -> Tensor:
         raise FeatureError(f"'{name}' is of type {value.dtype}, expected float16 or float32.")
     if value.dtype == np.uint8 and name == "vision" and value.ndim == 5:
         return torch.from_numpy(np.ascontiguousarray(value))
+    if value.dtype.kind != "f" and value.ndim == 5:
+        raise FeatureError(
+            f"'{name}' holds pictures as {value.dtype}, expected uint8 of 0 to 255 or floats of 0 "
+            "to 1; write it again with .astype('uint8')."
+        )
     keep = value.dtype.itemsize == 2 and value.dtype.kind == "f"
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
         value = np.ascontiguousarray(value, dtype=np.float16 if keep else np.float32)

@@ -367,3 +367,10 @@ def test_bytes_that_are_no_pictures_are_refused(changes):
         FeatureError, match=r"uint8 of shape .* \(samples, steps, 3, height, width\)"
     ):
         FeatureSet(inputs=changes, masks={}, labels=torch.tensor([0, 1]), class_names=("a", "b"))
+
+
+def test_pictures_in_other_whole_numbers_are_refused_for_their_scale_is_unknown(write):
+    arrays = pictures()
+    arrays["vision"] = arrays["vision"].astype(np.int16)
+    with pytest.raises(FeatureError, match=r"pictures as int16, expected uint8 of 0 to 255"):
+        load_features(write(arrays))
