@@ -472,7 +472,7 @@ show_figure(
 # What is felt drifts slowly. A model that does not know which steps are neighbours cannot smooth.
 
 # %% [markdown] tags=["guided"]
-# **Which change did it?** Three more variants, three seeds each: positions, but unit length as in the code; the placed model without the joint representation (two directions are left of six); and with the sigmoid of Eq. 2. Predict an order before you look.
+# **Which change did it?** Three more variants, for time with two seeds each: positions, but unit length as in the code; the placed model without the joint representation (two directions are left of six); and with the sigmoid of Eq. 2. Predict an order before you look.
 
 # %% tags=["guided"]
 VARIANTS = {
@@ -481,7 +481,8 @@ VARIANTS = {
     "placed, sigmoid": {**PLACED, "score": "sigmoid"},
 }
 trained = {
-    n: [train("jmt", play, seed, **changes) for seed in SEEDS] for n, changes in VARIANTS.items()
+    n: [train("jmt", play, seed, **changes) for seed in SEEDS[:2]]
+    for n, changes in VARIANTS.items()
 }
 varied = {name: [score(model, test_set) for model in each] for name, each in trained.items()}
 for name, each in (models | trained).items():
