@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,18 @@ from torch import Tensor, nn
 from mmlib.backbones.loading import PretrainedError
 
 HEAD = "fc."
+# What a damaged file was seen to make `torch.load` raise, beside an OSError.
+_STUMBLES = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+    struct.error,
+)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -28,15 +41,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except OSError as error:
         reason = error.strerror or "not found"
         raise PretrainedError(f"{path} cannot be read ({reason}).") from None
-    except pickle.UnpicklingError:
+    except _STUMBLES as error:
+        if isinstance(error, pickle.UnpicklingError) and _was_saved(path):
+            raise PretrainedError(
+                f"{path} holds more than tensors, and to unpickle that would run code from the file. "
+                "Re-save its state dict alone where you trust it: torch.save(checkpoint["
+                "'state_dict'], 'weights.pth')."
+            ) from None
         raise PretrainedError(
-            f"{path} holds more than tensors, and to unpickle that would run code from the file. "
-            "Re-save its state dict alone where you trust it: torch.save(checkpoint['state_dict'], "
-            "'weights.pth')."
+            f"{path} is no file of weights, or a damaged one; fetch it again."
         ) from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise PretrainedError(f"{path} is no file of weights ({reason}).") from None
     state = held.get("state_dict", held) if isinstance(held, dict) else held
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise PretrainedError(f"{path} holds no state dict, expected names and their tensors.")
@@ -44,6 +58,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if len(named) < len(state):
         raise PretrainedError(f"{path} holds entries both with and without the prefix module.")
     return named
+
+
+def _was_saved(path: Path) -> bool:
+    """Say whether a file begins as those of torch.save do: an archive, or formerly a pickle."""
+    with open(path, "rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def load_strictly(

@@ -312,10 +312,11 @@ def _folders(root: Path, pictures: Path | None) -> dict[str, Path]:
     """Find the folders of faces, by the names of their videos."""
     places = [here for here, _ in _walk(root) if here.name.startswith(CROPPED)]
     if pictures is not None:
+        if not pictures.is_dir():
+            raise FeatureError(f"{pictures} is not a folder, expected that of the videos' faces.")
         places = [pictures]
-    return {
-        path.name: path for place in places for path in sorted(place.iterdir()) if path.is_dir()
-    }
+    found = (path for place in places for path in sorted(place.iterdir()))
+    return {path.name: path for path in found if path.is_dir()}
 
 
 def _recordings(root: Path, pictures: Path | None) -> dict[str, Path]:

@@ -197,11 +197,26 @@ def test_a_file_that_lacks_something_is_refused_and_nothing_is_loaded(model, tmp
     with pytest.raises(PretrainedError, match=r"missing.*layer2\.0\.downsample\.0\.weight"):
         other.load_public(tmp_path / "weights.pth")
     assert torch.equal(other.stem[0].weight, before)
-    (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(PretrainedError):
-        other.load_public(tmp_path / "text.pth")
     with pytest.raises(PretrainedError, match="cannot be read"):
         other.load_public(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"hello", b"no weights", b"<!DOCTYPE html>", b"version https://", b"PK\x03\x04", b"\x8c"],
+)
+def test_what_is_no_file_of_weights_is_refused_and_not_said_to_hold_code(start, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(start)
+    with pytest.raises(PretrainedError, match="is no file of weights, or a damaged one"):
+        r2plus1d_18().load_public(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_file_that_would_run_code_is_refused_and_said_so(archive, tmp_path):
+    saved = {"state_dict": {}, "made_by": tmp_path}
+    torch.save(saved, tmp_path / "weights.pth", _use_new_zipfile_serialization=archive)
+    with pytest.raises(PretrainedError, match="holds more than tensors"):
+        r2plus1d_18().load_public(tmp_path / "weights.pth")
 
 
 def test_clips_of_another_layout_are_refused(model):

@@ -194,6 +194,10 @@ def test_places_may_be_named(root, tmp_path):
     assert find_videos(root).videos[0].pictures is None
     found = find_videos(root, pictures=moved, annotations=root / "annotations")
     assert found.videos[0].pictures == moved / "12-24-1920x1080"
+    with pytest.raises(
+        FeatureError, match="nowhere is not a folder, expected that of the videos' f"
+    ):
+        find_videos(root, pictures=root / "nowhere")
 
 
 @pytest.mark.parametrize(
