@@ -34,6 +34,20 @@ def test_majority_of_numbers_is_their_mean():
     assert model(audio=data.inputs["audio"]).prediction.tolist() == [[1.5, 4.0]] * 2
 
 
+def test_majority_of_steps_is_the_mean_of_those_that_are_real():
+    labels = torch.tensor(
+        [[[1.0, 3.0], [-5.0, -5.0], [2.0, 8.0]], [[6.0, 4.0], [0.0, 0.0], [0.0, 0.0]]]
+    )
+    inputs = {"audio": torch.zeros(2, 3, 4), "vision": torch.zeros(2, 3, 5)}
+    masks = {
+        "audio": torch.tensor([[True, False, False], [True, False, False]]),
+        "vision": torch.tensor([[True, False, True], [False, False, False]]),
+    }
+    data = FeatureSet(inputs, masks, labels, None)
+    model = build("majority", BaselineConfig.for_dataset(data))
+    assert model(**inputs, masks=masks).prediction[1, 2].tolist() == [3.0, 5.0]
+
+
 @pytest.mark.parametrize("name", ["concat", "late"])
 @pytest.mark.parametrize("label_step", [None, 1])
 def test_fusion_learns_what_no_stream_knows_alone(name, label_step):

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
 
 
@@ -121,7 +122,8 @@ class BaselineConfig:
             raise ValueError(f"scale is {scale!r}, expected small or paper.")
         labels = dataset.labels
         if dataset.class_names is None:
-            prior = labels.flatten(0, -2).mean(0)
+            real = Batch({}, dataset.masks, labels).label_mask
+            prior = labels.flatten(0, -2).mean(0) if real is None else labels[real].mean(0)
         else:
             count = torch.bincount(labels, minlength=dataset.num_outputs).double()
             prior = ((count + 0.5) / (count + 0.5).sum()).log()
