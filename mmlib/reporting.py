@@ -151,11 +151,12 @@ def _differences(results: Results, folder: Path, reference: str, word: str) -> l
     alt = f"For each system the difference in {word} to {reference}, with its interval."
     frame = pd.DataFrame({"system": name, **each._asdict()} for name, each in found.items())
     write_csv(folder / "differences.csv", frame)
-    drawn = "group" if len(np.unique(results.judged.group)) < len(results.judged) else "sample"
     note = (
         f"Paired differences on the same samples, averaged over the seeds; the intervals are of "
-        f"other {drawn}s, drawn anew 2,000 times, and say nothing of further seeds."
+        f"other {results.drawn}s, drawn anew 2,000 times, and say nothing of further seeds."
     )
+    if len(np.unique(results.judged.group)) == 1:
+        note += f" All are from the group {results.judged.group[0]}: of others they say nothing."
     return [f"## Against {reference}", note, _figure(folder, "differences", axes, alt)]
 
 

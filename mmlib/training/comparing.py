@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -136,16 +136,23 @@ class Results:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    @property
+    def drawn(self) -> Literal["group", "sample"]:
+        """What a resampling draws: groups where samples share one, unless all share the same."""
+        several = 1 < len(np.unique(self.judged.group)) < len(self.judged)
+        return "group" if several else "sample"
+
     def differences(self, reference: str, *, level: float = 0.95) -> dict[str, Comparison]:
         """Compare every other system with a reference on the same samples, averaged over seeds.
 
-        The interval is that of other samples (other groups, where samples share one): it speaks of
-        the seeds that were run and not of further ones.
+        The interval is that of other samples, or other groups (see `drawn`): it speaks of the seeds
+        that were run and not of further ones.
         """
         theirs = self._stacked(reference)
         seeds = len(self.of(reference))
-        # A sample that several seeds judged is one sample: its group is drawn whole.
-        groups = np.concatenate([self._rows(self.judged.group)] * seeds)
+        units = self.judged.group if self.drawn == "group" else self.judged.ids
+        # A sample that several seeds judged is one sample: it, or its group, is drawn whole.
+        groups = np.concatenate([self._rows(units)] * seeds)
         target = torch.cat([self._rows(self.judged.labels)] * seeds)
         return {
             system: compare(

@@ -1,5 +1,7 @@
 """A comparison trains each run once, goes on after an interruption, and tells what the runs say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,6 +92,18 @@ def test_a_sample_that_several_seeds_judged_is_drawn_as_one():
     once = by_hand({"a": [truth], "b": [said]}, truth).differences("a")["b"]
     often = by_hand({"a": [truth] * 5, "b": [said] * 5}, truth).differences("a")["b"]
     assert often.high - often.low == pytest.approx(once.high - once.low)
+
+
+def test_samples_of_a_single_group_are_drawn_one_by_one_and_the_report_says_so(tmp_path):
+    truth = [0, 1] * 6
+    alone = by_hand({"a": [truth] * 2, "b": [[1 - truth[0], *truth[1:]]] * 2}, truth)
+    same = replace(alone, judged=replace(alone.judged, group=np.full(12, "actor05")))
+    assert (alone.drawn, same.drawn) == ("sample", "sample")
+    assert same.differences("a") == alone.differences("a")
+    pairs = replace(alone.judged, group=np.repeat(np.arange(6), 2).astype(str))
+    assert replace(alone, judged=pairs).drawn == "group"
+    write_report(same, tmp_path, source="theatre")
+    assert "from the group actor05" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_an_interrupted_comparison_ends_with_the_same_numbers(tmp_path, monkeypatch):
