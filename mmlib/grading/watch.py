@@ -16,6 +16,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from mmlib.checks import framework
+from mmlib.checks.counting import Counted
 
 # Roots of the modules whose functions the checks, this package or torch under them call.
 ROOTS = frozenset(
@@ -176,10 +177,13 @@ def _first(entries: list[Entry]) -> str:
 
 
 def _modes() -> str:
-    """A mode that stands between every function of torch and its result."""
+    """A mode that stands between every function of torch and its result; a check's own may."""
     import torch
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-    if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
+    if torch._C._len_torch_function_stack() or any(
+        type(mode) is not Counted for mode in _get_current_dispatch_mode_stack()
+    ):
         return "torch by a mode that was left on"
     return ""
 
