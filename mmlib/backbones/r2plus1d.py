@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from mmlib.backbones.public import load_strictly, read_weights
+from mmlib.backbones.residual import WIDTHS, four_layers, scaled
 
 #: Of the red, green and blue of Kinetics-400, for values in [0, 1].
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
-WIDTHS = (64, 128, 256, 512)
 
 
 def inner_width(in_channels: int, out_channels: int) -> int:
@@ -140,14 +139,7 @@ class R2Plus1D(nn.Module):
             nn.BatchNorm3d(WIDTHS[0]),
             nn.ReLU(inplace=True),
         )
-        before = (WIDTHS[0], *WIDTHS[:-1])
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            nn.Sequential(
-                Block(in_channels=inside, out_channels=width, stride=1 if number == 0 else 2),
-                Block(in_channels=width, out_channels=width, stride=1),
-            )
-            for number, (inside, width) in enumerate(zip(before, WIDTHS, strict=True))
-        )
+        self.layer1, self.layer2, self.layer3, self.layer4 = four_layers(Block)
         self.fc = nn.Linear(self.feature_dim, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -175,8 +167,7 @@ class R2Plus1D(nn.Module):
     @staticmethod
     def normalise(frames: Tensor) -> Tensor:
         """Bring frames (..., 3, H, W) in [0, 1] to the mean and deviation of the public weights."""
-        mean, std = (torch.tensor(x).to(frames)[:, None, None] for x in (MEAN, STD))
-        return (frames - mean) / std
+        return scaled(frames, MEAN, STD)
 
     def load_public(self, path: str | Path, *, head: bool = True) -> Self:
         """Load a public file, all of it or nothing; with `head=False` all but the last layer.

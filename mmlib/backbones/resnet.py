@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.backbones.public import load_strictly, read_weights
+from mmlib.backbones.residual import WIDTHS, four_layers, scaled
 
 #: Of the red, green and blue of ImageNet, for values in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WIDTHS = (64, 128, 256, 512)
 
 
 class Block(nn.Module):
@@ -81,14 +81,7 @@ class ResNet18(nn.Module):
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        before = (WIDTHS[0], *WIDTHS[:-1])
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            nn.Sequential(
-                Block(in_channels=inside, out_channels=width, stride=1 if number == 0 else 2),
-                Block(in_channels=width, out_channels=width, stride=1),
-            )
-            for number, (inside, width) in enumerate(zip(before, WIDTHS, strict=True))
-        )
+        self.layer1, self.layer2, self.layer3, self.layer4 = four_layers(Block)
         self.fc = nn.Linear(self.feature_dim, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -116,8 +109,7 @@ class ResNet18(nn.Module):
     @staticmethod
     def normalise(pictures: Tensor) -> Tensor:
         """Bring pictures (..., 3, H, W) in [0, 1] to the mean and deviation of the public weights."""
-        mean, std = (torch.tensor(x).to(pictures)[:, None, None] for x in (MEAN, STD))
-        return (pictures - mean) / std
+        return scaled(pictures, MEAN, STD)
 
     def load_public(self, path: str | Path, *, head: bool = True) -> Self:
         """Load a public file, all of it or nothing; with `head=False` all but the last layer.
