@@ -23,6 +23,7 @@ from mmlib.systems.baselines import (
     TensorFusion,
 )
 from mmlib.systems.ca_mmaaet import CAMMAAET, CAMMAAETConfig, ablation
+from mmlib.systems.experts import EXPERTS as _EXPERTS
 from mmlib.systems.jmt import JMT, JMTConfig
 
 
@@ -55,10 +56,13 @@ SYSTEMS: dict[str, System] = {
     "avt_ca_ct4": System(AVTCAConfig, avt_ca_ablation(part="CT", num_heads=4)),
     "avt_ca": System(AVTCAConfig, AVTCA),
 }
+#: Of one modality, from its raw form: a waveform, faces, tokens. They read no other features.
+EXPERTS: dict[str, System] = {name: System(*expert) for name, expert in _EXPERTS.items()}
 
 __all__ = [
     "AVTCA",
     "CAMMAAET",
+    "EXPERTS",
     "JMT",
     "SYSTEMS",
     "AVTCAConfig",
@@ -85,9 +89,10 @@ def find(name: str) -> System:
     Raises:
         UnknownSystem: there is none of this name.
     """
-    if name not in SYSTEMS:
-        raise UnknownSystem(f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}.")
-    return SYSTEMS[name]
+    known = SYSTEMS | EXPERTS
+    if name not in known:
+        raise UnknownSystem(f"there is no system {name!r}; there are {', '.join(sorted(known))}.")
+    return known[name]
 
 
 def build(name: str, config: Any) -> nn.Module:
