@@ -5,6 +5,7 @@ Every sequence is (batch, time, features); every mask is boolean, True where a s
 
 from mmlib.layers.attention import MultiHeadAttention, scaled_dot_product_attention
 from mmlib.layers.conv import MaskedBatchNorm, TemporalConv
+from mmlib.layers.embrace import EmbraceNet
 from mmlib.layers.gating import ChannelAttention, Modulator, SpatialAttention
 from mmlib.layers.modality_dropout import ModalityDropout
 from mmlib.layers.pooling import first_real, last_real, masked_max, masked_mean, pool
@@ -27,6 +28,7 @@ __all__ = [
     "ChannelAttention",
     "ConvBlock",
     "CrossModalTransformer",
+    "EmbraceNet",
     "InvertedResidual",
     "LocalFeatureExtractor",
     "MaskedBatchNorm",

@@ -1,0 +1,206 @@
+"""EmbraceNet: each feature of the fused vector comes from one modality, drawn by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+EVALUATIONS = ("expected", "sample")
+ON_EMPTY = ("raise", "zeros")
+
+
+class EmbraceNet(nn.Module):
+    r"""Fuse one vector a modality: dock all at one width, then take each feature from one of them.
+
+    Docking: d^(k) = ReLU(W_k x^(k) + b_k). Embracement: for each sample and each feature i one
+    modality is drawn, r_i ~ Multinomial(1, p), and e_i = sum_k r_i^(k) d_i^(k). The docking layers
+    so learn to say the same in the same place, and a modality that is absent is one that is never
+    drawn: p is multiplied by the availability and scaled to sum to one again.
+
+    Args:
+        input_dims: name -> number of features of that modality.
+        embracement_dim: width c of the docked and of the fused vectors.
+        evaluation: what happens in eval mode: ``"expected"`` gives sum_k p_k d^(k), the mean over
+            all draws, the same at every call; ``"sample"`` draws as in training.
+        on_empty: where a sample has no modality to draw from: ``"raise"`` names the samples,
+            ``"zeros"`` gives them zeros.
+
+    Shape:
+        - inputs: name -> (B, D). A modality left out is absent for all samples.
+        - availability: (B, M) bool in the sorted order of names, True where a sample has that
+          modality. What stands in an absent one, NaN too, reaches no output and no gradient.
+        - probabilities: (M,) or (B, M), in the same order, not negative; scaled to sum to one over
+          what is available. Default: all alike.
+        - returns: (B, c), and with ``return_choice`` also (B, c, M): the draw, one-hot, or where
+          nothing is drawn the probabilities. All have the inputs' dtype and device.
+
+    Source:
+        Crossmodal transformer with EmbraceNet, sections 4.2.3 and 4.2.4, Eqs. 13 to 16.
+
+    Choices:
+        E-24: sorted names. E-25: p is uniform by default. E-26: one draw a feature and sample.
+        E-27: ``evaluation``. E-28: ``on_empty``. E-29: nothing is tied to float32 or to a device.
+        E-30: modality dropout is `mmlib.layers.ModalityDropout`, before this layer.
+
+    Raises:
+        ValueError: nothing to draw from (``on_empty="raise"``), an unknown name or option, or an
+            input, availability or probabilities that do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_dims: Mapping[str, int],
+        embracement_dim: int = 256,
+        evaluation: Literal["expected", "sample"] = "expected",
+        on_empty: Literal["raise", "zeros"] = "raise",
+    ) -> None:
+        """Build a docking layer for each modality; see the class."""
+        super().__init__()
+        for option, value, known in (
+            ("evaluation", evaluation, EVALUATIONS),
+            ("on_empty", on_empty, ON_EMPTY),
+        ):
+            if value not in known:
+                raise ValueError(f"{option}={value!r} is unknown; expected one of {known}.")
+        if not input_dims:
+            raise ValueError(
+                "input_dims is empty; expected a number of features for each modality."
+            )
+        self.names = tuple(sorted(input_dims))
+        self.embracement_dim = embracement_dim
+        self.evaluation, self.on_empty = evaluation, on_empty
+        self.docking = nn.ModuleDict(
+            {name: nn.Linear(input_dims[name], embracement_dim) for name in self.names}
+        )
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        *,
+        availability: Tensor | None = None,
+        probabilities: Tensor | None = None,
+        return_choice: bool = False,
+    ) -> Any:
+        """Dock and embrace; see the class."""
+        availability = self._checked(inputs, availability)
+        some = next(iter(inputs.values()))
+        docked = self._dock(inputs, availability)  # M of (B, c), before the ReLU
+        p, total = self._weights(some, availability, probabilities)  # (B or 1, M), (B or 1, 1)
+        if self.training or self.evaluation == "sample":
+            fused, choice = self._draw(docked, p, total)
+        else:
+            share = (p / torch.where(total > 0, total, 1.0)).to(docked[0].dtype)
+            together = torch.stack(docked, dim=1).relu()  # (B, M, c)
+            fused = (share[:, :, None] * together).sum(1)
+            choice = share[:, None, :].expand(*fused.shape, len(self.names))
+        if not return_choice:
+            return fused
+        if choice.dtype == torch.int64:
+            kinds = torch.arange(len(self.names), device=choice.device)
+            choice = (choice[..., None] == kinds).to(fused.dtype)
+        return fused, choice
+
+    def extra_repr(self) -> str:
+        """Show what the docking layers do not."""
+        return (
+            f"embracement_dim={self.embracement_dim}, evaluation={self.evaluation!r}, "
+            f"on_empty={self.on_empty!r}"
+        )
+
+    def _dock(self, inputs: Mapping[str, Tensor], availability: Tensor | None) -> list[Tensor]:
+        """Bring each modality to the common width, without the ReLU."""
+        some = next(iter(inputs.values()))
+        docked = []
+        for number, name in enumerate(self.names):
+            if name not in inputs:
+                docked.append(self.docking[name](some.new_zeros(len(some), self._width(name))))
+                continue
+            x = inputs[name]
+            if availability is not None:
+                # Filled, not multiplied: NaN times zero is NaN, here and in the weights' gradient.
+                x = x.masked_fill(~availability[:, number, None], 0.0)
+            docked.append(self.docking[name](x))
+        return docked
+
+    def _weights(
+        self, some: Tensor, availability: Tensor | None, probabilities: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Give p, not yet scaled to sum to one, and its sum, in float32 or better."""
+        wide = torch.promote_types(some.dtype, torch.float32)
+        if probabilities is None:
+            p = torch.ones(1, len(self.names), dtype=wide, device=some.device)
+        else:
+            p = self._checked_probabilities(probabilities, len(some)).to(some.device, wide)
+        if availability is not None:
+            p = p * availability
+        total = p.sum(-1, keepdim=True)
+        if self.on_empty == "raise" and not (availability is None and probabilities is None):
+            empty = (total <= 0).squeeze(-1).expand(len(some)).nonzero().flatten()
+            if len(empty):
+                rows = ", ".join(str(row) for row in empty[:8].tolist())
+                raise ValueError(
+                    f"sample {rows}{', ...' if len(empty) > 8 else ''} of {len(some)} has no "
+                    f"modality to draw from ({', '.join(self.names)}: all absent, or of "
+                    "probability 0). Leave such samples out, or build with on_empty='zeros'."
+                )
+        return p, total
+
+    def _draw(self, docked: list[Tensor], p: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw a modality for each feature and take it; the number of samples without one is M."""
+        place = torch.rand(docked[0].shape, dtype=p.dtype, device=p.device) * total  # (B, c)
+        edges = p.cumsum(-1)  # (B or 1, M)
+        choice = (place[..., None] >= edges[:, None]).sum(-1)  # (B, c), M where there is none
+        together = torch.stack(docked, dim=-1)
+        fused = together.gather(-1, choice.clamp(max=len(docked) - 1)[..., None]).squeeze(-1)
+        return (fused.relu() * (total > 0)).to(fused.dtype), choice
+
+    def _width(self, name: str) -> int:
+        return int(self.docking[name].in_features)  # type: ignore[arg-type]
+
+    def _checked(self, inputs: Mapping[str, Tensor], availability: Tensor | None) -> Tensor | None:
+        """Refuse inputs that do not fit; add the modalities left out to the availability."""
+        strange = sorted(inputs.keys() - set(self.names))
+        if strange or not inputs:
+            raise ValueError(
+                f"{', '.join(strange) or 'nothing'} came; expected some of {', '.join(self.names)}, "
+                "as the layer was built for."
+            )
+        count = len(next(iter(inputs.values())))
+        for name, x in inputs.items():
+            if x.shape != (count, self._width(name)):
+                raise ValueError(
+                    f"{name} has shape {tuple(x.shape)}, expected ({count}, {self._width(name)}): "
+                    "one vector a sample. Pool a sequence first."
+                )
+        device = next(iter(inputs.values())).device
+        if availability is not None:
+            if availability.dtype != torch.bool or availability.shape != (count, len(self.names)):
+                raise ValueError(
+                    f"availability is {availability.dtype} of shape {tuple(availability.shape)}, "
+                    f"expected torch.bool of ({count}, {len(self.names)}), in the order "
+                    f"{', '.join(self.names)}."
+                )
+            availability = availability.to(device)
+        if len(inputs) == len(self.names):
+            return availability
+        came = torch.tensor([name in inputs for name in self.names], device=device)
+        return came.expand(count, -1) if availability is None else availability & came
+
+    def _checked_probabilities(self, p: Tensor, count: int) -> Tensor:
+        """Refuse probabilities that are none; give (B or 1, M)."""
+        modalities = len(self.names)
+        if tuple(p.shape) not in ((modalities,), (count, modalities)):
+            raise ValueError(
+                f"probabilities have shape {tuple(p.shape)}, expected ({modalities},) or "
+                f"({count}, {modalities}), in the order {', '.join(self.names)}."
+            )
+        if not (p.isfinite() & (p >= 0)).all():
+            raise ValueError(
+                f"probabilities must be finite and not negative, but go from {p.min().item():.4g} "
+                f"to {p.max().item():.4g}."
+            )
+        return p.reshape(-1, modalities)
