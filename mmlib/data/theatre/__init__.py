@@ -30,6 +30,7 @@ from mmlib.data.theatre.script import MODALITIES, Script
 from mmlib.data.theatre.sentences import LEXICON, VOCABULARY, spell, write_sentences
 from mmlib.data.theatre.traces import trace_concordances
 from mmlib.data.theatre.voices import synthesise
+from mmlib.data.theatre.windows import dialogue_windows, window_posterior, window_rows
 
 __all__ = [
     "COORDINATES",
@@ -49,6 +50,7 @@ __all__ = [
     "Script",
     "ceilings",
     "company",
+    "dialogue_windows",
     "draw_faces",
     "late_ceilings",
     "make",
@@ -56,6 +58,8 @@ __all__ = [
     "spell",
     "synthesise",
     "trace_concordances",
+    "window_posterior",
+    "window_rows",
     "word_vectors",
     "write_sentences",
 ]

@@ -25,6 +25,7 @@ from mmlib.data.theatre.tables import (
     with_lips,
 )
 from mmlib.data.theatre.traces import trace_concordances
+from mmlib.data.theatre.windows import window_accuracy
 
 
 class Ceilings(dict[str, float]):
@@ -123,7 +124,7 @@ def ceilings(
     n: int | None = None,
     seed: int = 0,
     known_actor: bool | None = None,
-    context: bool = False,
+    context: bool | tuple[int, int] = False,
 ) -> Ceilings:
     """The best accuracy that any model can reach, for every subset of the modalities.
 
@@ -141,7 +142,8 @@ def ceilings(
         seed: of that sample.
         known_actor: whether the model has met the actors (it can then use their habits and pitch);
             None for yes with a random split and no with a split by actor.
-        context: whether the model sees the whole dialogue, not only the turn.
+        context: whether the model sees the whole dialogue, not only the turn; or how many turns
+            before and after it, such as (5, 0) for a model that cannot know the future.
 
     Returns:
         ``"text"`` to ``"text+audio+vision"`` (``"audio"``, ``"vision"`` and both for traces), with
@@ -159,7 +161,9 @@ def ceilings(
     if script.classes is None:
         return _traced(script, n or 400, seed)
     if context:
-        found = {"+".join(s): context_accuracy(script, s, n=n or 800, seed=seed) for s in SUBSETS}
+        seen = (context,) if isinstance(context, tuple) else ()
+        accuracy = window_accuracy if seen else context_accuracy
+        found = {"+".join(s): accuracy(script, s, *seen, n=n or 800, seed=seed) for s in SUBSETS}
         values = {name: value for name, (value, _) in found.items()}
         return Ceilings(values, {name: error for name, (_, error) in found.items()})
     if is_exact(script):
