@@ -14,7 +14,8 @@ class Batch(NamedTuple):
     """Some samples, ready for a model: `model(**batch.inputs, masks=batch.masks)`.
 
     Shape:
-        inputs: name -> `(B, T, D)` float (frames: `(B, T, C, H, W)`); zero where a step is not real.
+        inputs: name -> `(B, T, D)` float (frames: `(B, T, C, H, W)`), or int64 where the stream is
+            of whole numbers, such as tokens; zero where a step is not real.
         masks: name -> `(B, T)` bool, True where a step is real; a stream that is absent for a
             sample is all False.
         labels: `(B,)` int64 classes, or `(B, K)` or `(B, T, K)` float targets.

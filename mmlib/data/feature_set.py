@@ -17,6 +17,9 @@ from torch.utils.data import Dataset
 from mmlib.data.batch import MODALITIES, Batch
 
 SPLITS = ("train", "valid", "test")
+
+#: What a stream of whole numbers (tokens, say) may be stored as.
+WHOLE = (torch.int16, torch.int32, torch.int64)
 Index = str | slice | Sequence[int] | np.ndarray | Tensor
 
 
@@ -38,7 +41,8 @@ class FeatureSet(Dataset):
     Shape:
         inputs: name -> `(N, T, D)`, float16 or float32 (vision may be frames `(N, T, C, H, W)`, or
             pictures `(N, T, 3, H, W)` uint8 of 0 to 255); kept as it is, made float32 when a batch
-            is made, pictures from 0 to 1.
+            is made, pictures from 0 to 1. What is no quantity but a name, such as a token, is stored
+            as int16, int32 or int64 `(N, T, D)` and stays whole: a batch has it as int64.
         masks: name -> `(N, T)` bool, True where a step is real; a name left out is all real.
         labels: `(N,)` int64 with `class_names`, or `(N, K)` or `(N, T, K)` float without.
         split, group, ids: `(N,)` str; left out: all "train", the ids, and "0", "1", ....
@@ -97,6 +101,11 @@ class FeatureSet(Dataset):
         return {name: self.inputs[name].shape[1] for name in self.modalities}
 
     @property
+    def whole_numbers(self) -> tuple[str, ...]:
+        """Name the streams that hold whole numbers, such as tokens, which no system may scale."""
+        return tuple(name for name in self.modalities if self.inputs[name].dtype in WHOLE)
+
+    @property
     def num_outputs(self) -> int:
         """Count the classes, or the targets of a regression."""
         return self.labels.shape[-1] if self.class_names is None else len(self.class_names)
@@ -115,17 +124,20 @@ class FeatureSet(Dataset):
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> Batch:
-        """Gather samples as float32, pictures from 0 to 1, with zeros where a step is not real."""
+        """Gather samples, with zeros where a step is not real.
+
+        They are float32, pictures from 0 to 1, and whole numbers int64.
+        """
         rows = torch.as_tensor(indices, dtype=torch.long)
         masks = {name: self.masks[name][rows] for name in self.modalities}
         inputs = {}
         for name in self.modalities:
             stored = self.inputs[name]
-            value = stored[rows].float()
+            value = stored[rows].long() if stored.dtype in WHOLE else stored[rows].float()
             if stored.dtype == torch.uint8:
                 value.div_(255)
             real = masks[name].reshape(*masks[name].shape, *[1] * (value.ndim - 2))
-            inputs[name] = value.masked_fill_(~real, 0.0)  # indexing made a copy
+            inputs[name] = value.masked_fill_(~real, 0)  # indexing made a copy
         return Batch(inputs, masks, self.labels[rows])
 
     def subset(self, which: Index) -> FeatureSet:
@@ -236,6 +248,8 @@ def _check_streams(features: FeatureSet) -> None:
                 f"'{name}' is uint8 of shape {shape}, expected floats, or pictures of vision "
                 "(samples, steps, 3, height, width)."
             )
+        if not value.is_floating_point() and value.dtype != torch.uint8:
+            _check_whole(name, value)
         mask = features.masks[name]
         if tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool:
             raise FeatureError(
@@ -255,6 +269,20 @@ def _check_streams(features: FeatureSet) -> None:
             raise FeatureError(
                 f"'label_step' is {features.label_step} but the sequences have {shortest} steps."
             )
+
+
+def _check_whole(name: str, value: Tensor) -> None:
+    """Refuse what is neither a quantity nor a whole number that a batch could hold."""
+    if value.dtype not in WHOLE:
+        raise FeatureError(
+            f"'{name}' is {value.dtype}, expected floats, or int16, int32 or int64 for whole numbers "
+            "such as tokens."
+        )
+    if value.ndim != 3:
+        raise FeatureError(
+            f"'{name}' holds whole numbers of shape {tuple(value.shape)}, expected (samples, steps, "
+            "features); pictures are uint8 or floats."
+        )
 
 
 def _check_labels(features: FeatureSet) -> None:

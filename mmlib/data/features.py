@@ -2,7 +2,8 @@
 
 It is an npz with `text`, `audio`, `vision` `(N, T, D)` (those there are), `text_mask`, ... `(N, T)`
 bool, `labels`, `class_names`, `split`, `group`, `ids` and `label_step`; what is optional is said at
-`load_features`. Vision may be pictures, `(N, T, 3, H, W)` uint8.
+`load_features`. Vision may be pictures, `(N, T, 3, H, W)` uint8; a stream may be whole numbers, such
+as tokens.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ def load_features(path: str | Path) -> FeatureSet:
     sample is its own group; without `label_step` the label belongs to the whole sequence. Whole
     numbers as labels need `class_names`. NaN and infinity are refused at real steps and of no
     importance at others. Other keys are ignored.
+
+    A stream stored as floats, or as integers of 8 bits, holds quantities and is loaded as floats. One
+    stored as integers of 16 bits or more holds names of things, such as tokens: it stays as it is, a
+    batch has it as int64, nothing standardises it, and only a system that looks such numbers up in a
+    table (`gpt`) can be trained on it. Quantities that are whole (counts, samples of a sound) are to
+    be stored as floats.
 
     Raises:
         FeatureError: the file or something in it cannot be used.
@@ -97,9 +104,21 @@ def _numbers(arrays: dict[str, np.ndarray], name: str) -> Tensor:
             f"'{name}' holds pictures as {value.dtype}, expected uint8 of 0 to 255 or floats of 0 "
             "to 1; write it again with .astype('uint8')."
         )
+    if value.dtype.kind in "iu" and value.dtype.itemsize > 1:
+        return _whole(value, name)
     keep = value.dtype.itemsize == 2 and value.dtype.kind == "f"
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
         value = np.ascontiguousarray(value, dtype=np.float16 if keep else np.float32)
+    return torch.from_numpy(value)
+
+
+def _whole(value: np.ndarray, name: str) -> Tensor:
+    """Take a stream of whole numbers, in the type in which it is stored if torch has that."""
+    if value.dtype.kind == "u":
+        if value.size and int(value.max()) > np.iinfo(np.int64).max:
+            raise FeatureError(f"'{name}' holds {int(value.max())}, which no int64 can hold.")
+        value = value.astype(np.int32 if value.dtype.itemsize == 2 else np.int64)
+    value = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
     return torch.from_numpy(value)
 
 

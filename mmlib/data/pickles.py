@@ -102,6 +102,11 @@ def save_pickles(features: FeatureSet, folder: str | Path) -> None:
         raise FeatureError(
             f"{features.name} has {lack}; the four pickles hold text, audio, vision and classes."
         )
+    if features.whole_numbers:
+        raise FeatureError(
+            f"{features.name} has whole numbers such as tokens in {listed(features.whole_numbers)}; "
+            "the four pickles hold floats only."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     rows = {key: np.flatnonzero(features.split == key) for key in SPLITS if key in features.split}
     whole = features.batch(range(len(features)))

@@ -18,7 +18,8 @@ class Standardised(nn.Module):
     training learned. A feature that is constant in training keeps its unit (it is only centred).
     What lies further than `limit` deviations from the mean is clipped to it: one wild value of an
     extractor then costs one sample no more than it must. Steps that are not real stay zero.
-    Pictures (uint8) have a scale of their own, 0 to 1, and keep it.
+    Pictures (uint8) have a scale of their own, 0 to 1, and keep it; whole numbers, such as tokens,
+    have none and pass as they are.
 
     Shape:
         called as the model: `(B, T, D)` streams by name, `masks` name -> `(B, T)` bool.
@@ -37,7 +38,7 @@ class Standardised(nn.Module):
     def learn(self, train_set: FeatureSet) -> Standardised:
         """Measure each feature's mean and deviation over the real steps of `train_set`."""
         for name in self.names:
-            if train_set.inputs[name].dtype == torch.uint8:
+            if not train_set.inputs[name].is_floating_point():
                 continue
             mean, deviation = feature_statistics(train_set.inputs[name], train_set.masks[name])
             self.get_buffer(f"mean_{name}").copy_(mean)
@@ -54,7 +55,7 @@ class Standardised(nn.Module):
         """Standardise the streams that are there; those that are not known pass as they are."""
         ready: dict[str, Tensor | None] = {}
         for name, value in inputs.items():
-            if value is not None and name in self.names:
+            if value is not None and name in self.names and value.is_floating_point():
                 mean = self.get_buffer(f"mean_{name}").reshape(value.shape[2:])
                 deviation = self.get_buffer(f"deviation_{name}").reshape(value.shape[2:])
                 value = ((value - mean) / deviation).clamp(-self.limit, self.limit)

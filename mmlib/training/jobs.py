@@ -9,7 +9,7 @@ import pandas as pd
 from torch import nn
 
 from mmlib.data import FeatureSet, Standardised
-from mmlib.systems import build, find
+from mmlib.systems import SYSTEMS, build, find
 from mmlib.training import runs
 from mmlib.training.fitting import fit, seed_everything
 
@@ -55,7 +55,8 @@ def train_system(
         epoch; and the history.
 
     Raises:
-        UnknownSystem, ValueError: the system does not exist, or does not fit the data.
+        UnknownSystem, ValueError: the system does not exist, or does not fit the data (whole numbers
+            such as tokens fit none of `SYSTEMS`, which weigh quantities).
         CheckpointError, TrainingError: the folder holds another run.
     """
     kind = find(system)
@@ -66,6 +67,7 @@ def train_system(
     if set(streams) != set(features.modalities):  # a system of two streams leaves the third alone
         features, train_set = features.select(streams), train_set.select(streams)
         valid_set = None if valid_set is None else valid_set.select(streams)
+    _refuse_tokens(system, features)
     seed_everything(seed)
     bare = build(system, config)
     config = getattr(bare, "config", config)  # an ablation's name sets switches in it
@@ -86,3 +88,13 @@ def train_system(
         **settings,
     )
     return model, history
+
+
+def _refuse_tokens(system: str, features: FeatureSet) -> None:
+    """Refuse names of things, such as tokens, where a system would take them for quantities."""
+    if features.whole_numbers and system in SYSTEMS and system != "majority":
+        raise ValueError(
+            f"'{features.whole_numbers[0]}' of {features.name} holds whole numbers such as tokens, "
+            f"which {system} would take for quantities; train a system that reads tokens (gpt), or "
+            "make features of them first."
+        )

@@ -147,6 +147,11 @@ REFUSALS = {
     "mask alone": (good(vision_mask=np.ones((N, 2), bool)), "no 'vision'"),
     "label step": (good(label_step=np.int64(T_AUDIO)), "'label_step' is 7"),
     "complex": (good(text=np.zeros((N, 3, 5), complex)), "'text' is of type complex"),
+    "bits": (good(text=np.ones((N, 3, 5), bool)), "'text' is of type bool"),
+    "whole numbers too large": (
+        good(text=np.full((N, 3, 5), 2**64 - 1, np.uint64)),
+        "'text' holds 18446744073709551615",
+    ),
     "objects": (good(audio=np.array([{}] * N, dtype=object)), "holds Python objects"),
 }
 
@@ -374,3 +379,101 @@ def test_pictures_in_other_whole_numbers_are_refused_for_their_scale_is_unknown(
     arrays["vision"] = arrays["vision"].astype(np.int16)
     with pytest.raises(FeatureError, match=r"pictures as int16, expected uint8 of 0 to 255"):
         load_features(write(arrays))
+
+
+def tokens(kind=np.int32, **changes) -> dict[str, np.ndarray]:
+    """Make a file whose text is whole numbers; clip 4 lacks its last step, which holds a -100."""
+    mask = np.ones((N, T_TEXT), dtype=bool)
+    mask[4, 2] = False
+    numbers = np.random.default_rng(2).integers(0, 30_000, (N, T_TEXT, 4)).astype(kind)
+    numbers[4, 2] = -100 if np.issubdtype(kind, np.signedinteger) else 100
+    return good(text=numbers, text_mask=mask, **changes)
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [
+        *((np.int16, torch.int16), (np.int32, torch.int32), (np.int64, torch.int64)),
+        *((np.uint16, torch.int32), (np.uint32, torch.int64), (np.dtype(">i4"), torch.int32)),
+    ],
+)
+def test_tokens_stay_whole_numbers_in_memory_in_the_file_and_in_a_batch(
+    write, tmp_path, stored, kept
+):
+    arrays = tokens(stored)
+    features = load_features(write(arrays))
+    assert features.inputs["text"].dtype == kept and features.whole_numbers == ("text",)
+    assert np.array_equal(features.inputs["text"].numpy(), arrays["text"])
+    batch = features.batch([4, 0])
+    assert batch.inputs["text"].dtype == torch.int64
+    assert batch.inputs["text"][1].tolist() == arrays["text"][0].tolist()
+    assert (batch.inputs["text"][0, 2] == 0).all(), "a step that is not real is zero"
+    assert batch.inputs["audio"].dtype == torch.float32
+    assert np.array_equal(features.inputs["text"].numpy(), arrays["text"]), "left as they were"
+    save_features(features.subset([4, 7]), tmp_path / "again.npz")
+    again = load_features(tmp_path / "again.npz")
+    assert again.inputs["text"].dtype == kept
+    assert again.fingerprint() == features.subset([4, 7]).fingerprint()
+
+
+def test_a_token_that_no_float32_can_hold_arrives_exactly(write):
+    arrays = tokens(np.int64)
+    arrays["text"][0, 0, 0] = 2**24 + 1
+    assert load_features(write(arrays)).batch([0]).inputs["text"][0, 0, 0].item() == 2**24 + 1
+
+
+def test_whole_numbers_of_8_bits_are_quantities_as_before(write):
+    features = load_features(write(good(text=np.full((N, 3, 5), 7, np.int8))))
+    assert features.inputs["text"].dtype == torch.float32 and features.whole_numbers == ()
+
+
+def test_tokens_pass_standardisation_as_they_are(write):
+    features = load_features(write(tokens()))
+    model = Standardised(model=Echo(), widths=features.widths).learn(features)
+    batch = features.batch(range(N))
+    seen = model(**batch.inputs, masks=batch.masks)
+    assert torch.equal(seen["text"], batch.inputs["text"]) and seen["text"].dtype == torch.int64
+    assert not torch.equal(seen["audio"], batch.inputs["audio"])
+    assert not model.get_buffer("mean_text").any()
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (torch.ones(2, 3, 4, dtype=torch.bool), "'text' is torch.bool, expected floats"),
+        (torch.ones(2, 3, 4, dtype=torch.int8), "'text' is torch.int8, expected floats"),
+        (torch.ones(2, 3, 4, dtype=torch.cfloat), "'text' is torch.complex64, expected floats"),
+    ],
+)
+def test_a_set_made_by_hand_says_which_types_there_are(value, says):
+    with pytest.raises(FeatureError, match=says):
+        FeatureSet({"text": value}, {}, torch.tensor([0, 1]), ("a", "b"))
+
+
+def test_pictures_in_wide_whole_numbers_are_refused_in_memory_too():
+    with pytest.raises(FeatureError, match="pictures are uint8 or floats"):
+        pixels = torch.ones(2, 5, 3, 7, 7, dtype=torch.int32)
+        FeatureSet({"vision": pixels}, {}, torch.tensor([0, 1]), ("a", "b"))
+
+
+def test_a_system_of_quantities_refuses_tokens(write, tmp_path):
+    from mmlib.training.jobs import train_system
+
+    features = load_features(write(tokens()))
+    with pytest.raises(ValueError, match=r"'text' of .* holds whole numbers .* concat"):
+        train_system("concat", features, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokens_do_not_fit_the_four_pickles_and_a_copy_of_a_sample_is_found(write, tmp_path):
+    from mmlib.data import find_leaks
+    from mmlib.data.pickles import save_pickles
+
+    arrays = tokens(vision=np.zeros((N, 2, 3), np.float32))
+    arrays["text"][0, 0, 0] += 1
+    for key in ("text", "text_mask", "audio", "audio_mask"):
+        arrays[key][10] = arrays[key][2]
+    features = load_features(write(arrays))
+    with pytest.raises(FeatureError, match="whole numbers such as tokens in text"):
+        save_pickles(features, tmp_path / "pickles")
+    assert find_leaks(features).samples == ((("clip2", "train"), ("clip10", "test")),)
