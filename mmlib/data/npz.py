@@ -10,7 +10,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -71,20 +71,7 @@ def _refuse_bombs(path: Path, members: dict[str, zipfile.ZipInfo]) -> None:
 def _read(path: Path, name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Read one array after its header has been found honest."""
     with archive.open(info) as stream:
-        shape, dtype, offset = _header(path, name, stream)
-    if dtype.hasobject:
-        raise FeatureError(
-            f"{path}: '{name}' holds Python objects, which could run code when loaded and are "
-            "never opened; save it as a plain numeric or str array."
-        )
-    claimed = dtype.itemsize
-    for size in shape:  # plain integers: a product in int64 could overflow and look small
-        claimed *= size
-    if claimed != info.file_size - offset:
-        raise FeatureError(
-            f"{path}: '{name}' says it has shape {shape} of {dtype}, {claimed:,} bytes, but "
-            f"{info.file_size - offset:,} are there; the file is damaged."
-        )
+        honest_header(path, name, stream, info.file_size)
     with archive.open(info) as stream:
         try:
             return np.lib.format.read_array(stream, allow_pickle=False)
@@ -92,14 +79,46 @@ def _read(path: Path, name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo
             raise FeatureError(f"{path}: '{name}' cannot be read ({error}).") from None
 
 
-def _header(path: Path, name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Read an array's shape, dtype and where its data start."""
+class Header(NamedTuple):
+    """What an npy file says of its array, and where the array's bytes start."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    offset: int
+
+
+def honest_header(path: Path, name: str, stream: IO[bytes], length: int) -> Header:
+    """Read the header of an array that stands in `length` bytes, and see that it tells the truth.
+
+    Raises:
+        FeatureError: it is no array, it holds Python objects, or it claims what is not there.
+    """
+    header = _header(path, name, stream)
+    if header.dtype.hasobject:
+        raise FeatureError(
+            f"{path}: '{name}' holds Python objects, which could run code when loaded and are "
+            "never opened; save it as a plain numeric or str array."
+        )
+    claimed = header.dtype.itemsize
+    for size in header.shape:  # plain integers: a product in int64 could overflow and look small
+        claimed *= size
+    if claimed != length - header.offset:
+        raise FeatureError(
+            f"{path}: '{name}' says it has shape {header.shape} of {header.dtype}, {claimed:,} "
+            f"bytes, but {length - header.offset:,} are there; the file is damaged."
+        )
+    return header
+
+
+def _header(path: Path, name: str, stream: IO[bytes]) -> Header:
+    """Read an array's header without comparing it with anything."""
     try:
         version = np.lib.format.read_magic(stream)
         if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
         else:
             raise ValueError(f"format version {version}")
     except (ValueError, SyntaxError, TypeError, EOFError) as error:
@@ -107,4 +126,4 @@ def _header(path: Path, name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], 
         raise FeatureError(f"{path}: '{name}' is not a numpy array ({reason}).") from None
     if any(size < 0 for size in shape):
         raise FeatureError(f"{path}: '{name}' claims the impossible shape {shape}.")
-    return shape, dtype, stream.tell()
+    return Header(shape, fortran, dtype, stream.tell())
