@@ -2,6 +2,7 @@
 
 python tools/build_notebooks.py 02       build lesson 02
 python tools/build_notebooks.py          build all lessons
+python tools/build_notebooks.py --prose 02  run nothing: only the text of lesson 02 has changed
 python tools/build_notebooks.py --check  rebuild, store nothing, and say what differs
 
 Pictures and outputs that no test compares may come out otherwise on another type of CPU; `--check`
@@ -25,9 +26,12 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     )
     parser.add_argument("numbers", nargs="*", metavar="NN", help="lessons' numbers; all if none")
     parser.add_argument("--check", action="store_true", help="store nothing, compare")
+    parser.add_argument("--prose", action="store_true", help="run nothing, keep stored outputs")
     parser.add_argument("--strict", action="store_true", help="with --check: compare every byte")
     parser.add_argument("--slack", type=float, default=1.0, help="multiplies the time budgets")
     asked = parser.parse_args(arguments)
+    if asked.check and asked.prose:
+        parser.error("--check rebuilds, --prose does not; give one of them")
     failed = 0
     try:
         chosen = lessons.sources(root, asked.numbers)
@@ -36,7 +40,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     for source in chosen:
         print(f"{source.stem} ...", flush=True)
         try:
-            built = lessons.build(source, root, slack=asked.slack)
+            if asked.prose:
+                built = lessons.reword(source, root)
+            else:
+                built = lessons.build(source, root, slack=asked.slack)
         except BuildError as error:
             print(f"  refused: {error}", file=sys.stderr)
             failed += 1

@@ -392,6 +392,40 @@ def test_the_course_runs_without_a_browser_and_leaves_pages_and_timings(
     assert readme.startswith("before") and readme.endswith("after\n") and "old" not in readme
 
 
+def test_rewording_keeps_the_outputs_and_changes_only_the_text(
+    toy_course: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(toy_course, tmp_path / "copy")
+    source = root / "notebooks" / "src" / f"{STEM}.py"
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace("Sum, then divide.", "Add up, then divide."), encoding="utf-8")
+    assert build_notebooks.main(["--prose"], root) == 0
+    for edition in editions.EDITIONS:
+        before, after = (
+            nbformat.read(base / edition / f"{STEM}.ipynb", 4) for base in (toy_course, root)
+        )
+        assert before != after
+        code = [[c for c in nb.cells if c.cell_type == "code"] for nb in (before, after)]
+        assert code[0] == code[1] and len(code[0]) > 2
+    assert lessons.stale(source, root)[0].cells == []
+
+
+def test_rewording_refuses_changed_code_and_what_was_never_built(
+    toy_course: Path, tmp_path: Path, course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(toy_course, tmp_path / "copy")
+    source = root / "notebooks" / "src" / f"{STEM}.py"
+    text = source.read_text(encoding="utf-8")
+    assert "import torch" in text
+    source.write_text(text.replace("import torch", "import torch  # anew", 1), encoding="utf-8")
+    kept = (root / "notebooks" / f"{STEM}.ipynb").read_bytes()
+    assert build_notebooks.main(["--prose"], root) == 1
+    assert "its code has changed too" in capsys.readouterr().err
+    assert (root / "notebooks" / f"{STEM}.ipynb").read_bytes() == kept
+    assert build_notebooks.main(["--prose"], course) == 1
+    assert "it is not there yet" in capsys.readouterr().err
+
+
 def test_the_course_goes_on_after_a_lesson_that_fails_and_says_so(
     course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

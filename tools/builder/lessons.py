@@ -84,6 +84,39 @@ def _build(lesson: Lesson, edition: str, root: Path, url: str, slack: float) -> 
     return Built(path, editions.as_text(notebook), seconds)
 
 
+def reword(source: Path, root: Path) -> list[Built]:
+    """Build one lesson whose text alone has changed: nothing runs, the stored outputs stay.
+
+    Raises:
+        BuildError: the code has changed too, or the result breaks a rule of the course.
+    """
+    lesson = read_lesson(source)
+    url = editions.repository(root)
+    return [_reword(lesson, edition, root, url) for edition in editions.EDITIONS]
+
+
+def _reword(lesson: Lesson, edition: str, root: Path, url: str) -> Built:
+    path = Path(edition) / f"{lesson.stem}.ipynb"
+    fresh = editions.lay_out(lesson, edition, url=url)
+    if not (root / path).exists():
+        raise BuildError(f"{path}: it is not there yet, build it without --prose")
+    stored = nbformat.read(root / path, as_version=4)
+    before, after = (
+        [cell for cell in nb.cells if cell.cell_type == "code"] for nb in (stored, fresh)
+    )
+    if [_code(cell) for cell in before] != [_code(cell) for cell in after]:
+        raise BuildError(f"{path}: its code has changed too, build it without --prose")
+    for old, new in zip(before, after, strict=True):
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    if found := lint.complaints(fresh, executed=edition != editions.EXERCISES):
+        raise BuildError(f"{path}: " + "\n  ".join(found))
+    return Built(path, editions.as_text(fresh), 0.0)
+
+
+def _code(cell: NotebookNode) -> tuple[str, str, dict[str, object]]:
+    return cell.id, cell.source, cell.metadata
+
+
 @dataclass(frozen=True)
 class Difference:
     """What a rebuild would change in a stored notebook."""
