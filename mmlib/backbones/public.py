@@ -67,7 +67,12 @@ def _was_saved(path: Path) -> bool:
 
 
 def load_strictly(
-    model: nn.Module, weights: dict[str, Tensor], *, head: bool, source: object
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    *,
+    head: bool,
+    source: object,
+    last: str = HEAD,
 ) -> None:
     """Load every weight into a model, or refuse in one sentence and leave the model as it was.
 
@@ -76,22 +81,23 @@ def load_strictly(
     Args:
         model: with the public names.
         weights: by name.
-        head: take the last layer too; without, everything called ``fc.`` is left out and the
+        head: take the last layer too; without, everything called `last` is left out and the
             model keeps its own.
         source: where the weights come from, for the message.
+        last: how the names of the last layer begin.
 
     Raises:
         PretrainedError: a name or a shape differs.
     """
     own = model.state_dict()
     if not head:
-        weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
-        weights |= {name: value for name, value in own.items() if name.startswith(HEAD)}
+        weights = {name: value for name, value in weights.items() if not name.startswith(last)}
+        weights |= {name: value for name, value in own.items() if name.startswith(last)}
     needed = {name for name in own if not name.endswith("num_batches_tracked")}
     missing, unknown = sorted(needed - weights.keys()), sorted(weights.keys() - own.keys())
     if wrong := missing + unknown:
         hint = ""
-        if all(name.startswith(HEAD) for name in wrong):
+        if all(name.startswith(last) for name in wrong):
             hint = "; take the rest with head=False and train a last layer of your own"
         if any(name.startswith("visual_model.") for name in unknown):
             hint = "; it is a whole AVT-CA, whose trunk is the part named visual_model"
@@ -101,7 +107,7 @@ def load_strictly(
         )
     for name, value in weights.items():
         if value.shape != own[name].shape:
-            hint = "; with head=False the last layer stays your own" * name.startswith(HEAD)
+            hint = "; with head=False the last layer stays your own" * name.startswith(last)
             raise PretrainedError(
                 f"{source} does not fit: {name} is {tuple(value.shape)}, expected "
                 f"{tuple(own[name].shape)}{hint}."
