@@ -19,7 +19,8 @@ class Standardised(nn.Module):
     What lies further than `limit` deviations from the mean is clipped to it: one wild value of an
     extractor then costs one sample no more than it must. Steps that are not real stay zero.
     Pictures (uint8) have a scale of their own, 0 to 1, and keep it; whole numbers, such as tokens,
-    have none and pass as they are.
+    have none and pass as they are, as do the streams that a model names in `raw_streams`, such as a
+    waveform.
 
     Shape:
         called as the model: `(B, T, D)` streams by name, `masks` name -> `(B, T)` bool.
@@ -30,7 +31,9 @@ class Standardised(nn.Module):
         super().__init__()
         self.model = model
         self.limit = limit
-        self.names = tuple(widths)
+        raw = getattr(model, "raw_streams", ())
+        self.names = tuple(name for name in widths if name not in raw)
+        widths = {name: widths[name] for name in self.names}
         for name, width in widths.items():
             self.register_buffer(f"mean_{name}", torch.zeros(width))
             self.register_buffer(f"deviation_{name}", torch.ones(width))
@@ -72,9 +75,9 @@ class Standardised(nn.Module):
         """
         if name in ("loss", "losses"):
             return self._seeing(self._own(name))
-        if name == "attention_maps":
-            maps = self._own(name)
-            return lambda masks=None, **x: maps(masks=masks, **self.standardise(x, masks))
+        if name in ("attention_maps", "features"):
+            made = self._own(name)
+            return lambda masks=None, **x: made(masks=masks, **self.standardise(x, masks))
         if name == "phases":
             phases = self._own(name)
             return lambda: [p._replace(loss=self._seeing(p.loss)) for p in phases()]
