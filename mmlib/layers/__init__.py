@@ -9,6 +9,7 @@ from mmlib.layers.embrace import EmbraceNet
 from mmlib.layers.gating import ChannelAttention, Modulator, SpatialAttention
 from mmlib.layers.modality_dropout import ModalityDropout
 from mmlib.layers.pooling import first_real, last_real, masked_max, masked_mean, pool
+from mmlib.layers.stacked import StackedLinear
 from mmlib.layers.transformer import (
     CrossModalTransformer,
     SinusoidalPositions,
@@ -37,6 +38,7 @@ __all__ = [
     "MultiHeadAttention",
     "SinusoidalPositions",
     "SpatialAttention",
+    "StackedLinear",
     "TemporalConv",
     "TransformerBlock",
     "TwoStreamBlock",

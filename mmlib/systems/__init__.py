@@ -23,6 +23,11 @@ from mmlib.systems.baselines import (
     TensorFusion,
 )
 from mmlib.systems.ca_mmaaet import CAMMAAET, CAMMAAETConfig, ablation
+from mmlib.systems.embracenet import (
+    CrossModal,
+    CrossModalEmbraceNet,
+    CrossModalEmbraceNetConfig,
+)
 from mmlib.systems.experts import EXPERTS as _EXPERTS
 from mmlib.systems.jmt import JMT, JMTConfig
 
@@ -50,6 +55,8 @@ SYSTEMS: dict[str, System] = {
     "ca_mmaae": System(CAMMAAETConfig, ablation(transformer=False, cross_attention=True)),
     "ca_mmaaet": System(CAMMAAETConfig, CAMMAAET),
     "jmt": System(JMTConfig, JMT),
+    "crossmodal": System(CrossModalEmbraceNetConfig, CrossModal),
+    "embracenet": System(CrossModalEmbraceNetConfig, CrossModalEmbraceNet),
     "avt_ca_it1": System(AVTCAConfig, avt_ca_ablation(part="IT", num_heads=1)),
     "avt_ca_it4": System(AVTCAConfig, avt_ca_ablation(part="IT", num_heads=4)),
     "avt_ca_ct1": System(AVTCAConfig, avt_ca_ablation(part="CT", num_heads=1)),
@@ -69,6 +76,8 @@ __all__ = [
     "BaselineConfig",
     "CAMMAAETConfig",
     "Concat",
+    "CrossModalEmbraceNet",
+    "CrossModalEmbraceNetConfig",
     "Early",
     "Gated",
     "JMTConfig",

@@ -6,7 +6,7 @@ and arousal.
 """
 
 from mmlib.systems.jmt.config import JMTConfig
-from mmlib.systems.jmt.crossing import PairwiseAttention, StackedLinear
+from mmlib.systems.jmt.crossing import PairwiseAttention
 from mmlib.systems.jmt.model import JMT, Heads, JMTClassified, JMTPredicted
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "JMTConfig",
     "JMTPredicted",
     "PairwiseAttention",
-    "StackedLinear",
 ]

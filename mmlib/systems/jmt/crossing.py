@@ -8,33 +8,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mmlib.layers import scaled_dot_product_attention
+from mmlib.layers import StackedLinear, scaled_dot_product_attention
 from mmlib.layers.attention import Score
-
-
-class StackedLinear(nn.Module):
-    """Several dense layers of one size side by side, each for its own input.
-
-    A weight is stored as (input, output), the other way round than in ``nn.Linear``: batched
-    products of few rows are twice as fast so.
-
-    Shape:
-        - x: (layers, N, in_dim) -> (layers, N, out_dim)
-    """
-
-    def __init__(self, *, layers: int, in_dim: int, out_dim: int, parts: int = 1) -> None:
-        """Draw each of `parts` (out_dim, in_dim) blocks of a layer as Xavier says, offsets zero."""
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(layers, in_dim, parts * out_dim))
-        self.bias = nn.Parameter(torch.zeros(layers, 1, parts * out_dim))
-        with torch.no_grad():
-            for layer in self.weight:
-                for block in layer.chunk(parts, dim=-1):
-                    nn.init.xavier_uniform_(block)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply each layer to its input."""
-        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class PairwiseAttention(nn.Module):

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmlib.layers import SinusoidalPositions, TransformerBlock, masked_mean
+from mmlib.layers import SinusoidalPositions, StackedLinear, TransformerBlock, masked_mean
 from mmlib.losses import concordance_loss, default_loss
 from mmlib.systems.baselines.align import align
 from mmlib.systems.jmt.config import JMTConfig
-from mmlib.systems.jmt.crossing import PairwiseAttention, StackedLinear
+from mmlib.systems.jmt.crossing import PairwiseAttention
 
 
 class JMTClassified(NamedTuple):

@@ -1,0 +1,130 @@
+"""What a crossmodal EmbraceNet is made of: the paper's numbers, and the ledger's otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from mmlib.data.feature_set import FeatureSet
+
+KNOWN: dict[str, tuple[Any, ...]] = {
+    "task": ("classification", "regression"),
+    "residual": ("query", "input"),
+    "positions": (None, "sinusoidal"),
+    "pool": ("mean", "first", "last"),
+    "absent": ("skip", "multiply"),
+    "fusion": ("embrace", "concat"),
+    "evaluation": ("expected", "sample"),
+}
+
+
+@dataclass(frozen=True)
+class CrossModalEmbraceNetConfig:
+    """What the model is made of and how it is trained.
+
+    Attributes:
+        streams: the modalities that are fused, one or more; widths: their numbers of features.
+        num_outputs: classes, or numbers to predict.
+        task: what the outputs are.
+        label_step: the step that a sample's label belongs to, None where it is the sequence's; its
+            state then joins the pooled one.
+        embed_dim: width to which all streams are projected (E-11).
+        num_heads, layers, dropout: of the crossmodal transformers (E-10); ffn_dim: hidden width of
+            their feed-forward networks, None for twice `embed_dim` (E-08).
+        residual: "query" adds the projected query in Eq. 7, "input" the target itself (E-07).
+        positions: "sinusoidal" codes before the crossmodal transformers, or None (E-09).
+        pool: "mean", "first" or "last" real step (E-13).
+        absent: a source that a sample lacks is left out of Eq. 12 ("skip"), or stays in it with an
+            attention of zero ("multiply").
+        fusion: "embrace", or "concat", the crossmodal transformer alone (E-36).
+        embracement_dim: width of the fused vector.
+        evaluation: "expected" or "sample" (E-27).
+        modality_dropout: the rate at which a sample loses a stream in training (E-30).
+        input_dropout: on the streams' features; head_dropout: before the classifier.
+        epochs, batch_size, learning_rate, weight_decay, optimizer, patience: how it is trained by
+            default.
+    """
+
+    streams: tuple[str, ...] = ("text", "audio", "vision")
+    widths: tuple[int, ...] = (768, 512, 512)
+    num_outputs: int = 7
+    task: Literal["classification", "regression"] = "classification"
+    label_step: int | None = None
+    embed_dim: int = 256
+    num_heads: int = 4
+    layers: int = 1
+    ffn_dim: int | None = None
+    dropout: float = 0.1
+    residual: Literal["query", "input"] = "query"
+    positions: Literal["sinusoidal"] | None = None
+    pool: Literal["mean", "first", "last"] = "mean"
+    absent: Literal["skip", "multiply"] = "skip"
+    fusion: Literal["embrace", "concat"] = "embrace"
+    embracement_dim: int = 256
+    evaluation: Literal["expected", "sample"] = "expected"
+    modality_dropout: float = 0.0
+    input_dropout: float = 0.0
+    head_dropout: float = 0.0
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    optimizer: Literal["adamw", "adam", "sgd"] = "sgd"
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        for name, choices in KNOWN.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown; expected one of "
+                    f"{', '.join(map(repr, choices))}."
+                )
+        if not self.streams or len(set(self.streams)) != len(self.widths):
+            raise ValueError(
+                f"streams={self.streams} and widths={self.widths}; expected different streams, one "
+                "or more, and a width for each."
+            )
+
+    @classmethod
+    def paper(cls) -> Self:
+        """Give the paper's numbers, and the ledger's where it gives none."""
+        return cls()
+
+    @classmethod
+    def small(cls) -> Self:
+        """Give the same architecture, narrow enough to train on two CPU cores in a lesson."""
+        return cls(
+            embed_dim=64,
+            embracement_dim=64,
+            modality_dropout=0.2,
+            input_dropout=0.2,
+            head_dropout=0.2,
+            epochs=20,
+            weight_decay=1e-2,
+            optimizer="adamw",
+        )
+
+    @classmethod
+    def for_dataset(cls, dataset: FeatureSet, scale: str = "small") -> Self:
+        """Take streams, widths, outputs, task and the labelled step from the data.
+
+        Raises:
+            ValueError: each step has labels, or an unknown scale.
+        """
+        scales = {"small": cls.small, "paper": cls.paper}
+        if scale not in scales:
+            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        if dataset.labels.ndim == 3:
+            raise ValueError(
+                f"each of {dataset.labels.shape[1]} steps of {dataset.name} has labels, but "
+                "EmbraceNet makes one vector a sample; take a system such as 'jmt' or 'concat'."
+            )
+        return replace(
+            scales[scale](),
+            streams=dataset.modalities,
+            widths=tuple(dataset.widths[name] for name in dataset.modalities),
+            num_outputs=dataset.num_outputs,
+            task=dataset.task,
+            label_step=dataset.label_step,
+        )
