@@ -13,7 +13,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("train", help="train a system and leave a run's folder")
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--system", required=True, help="early, concat, late, gated, tensor, majority, ..."
+        "--system",
+        required=True,
+        help="early, concat, late, gated, tensor, majority, ...; wavernn, facenet_gru, gpt",
     )
     add_data(parser)
     add_machine(parser)
@@ -23,6 +25,9 @@ def add(commands: Commands) -> None:
         choices=("small", "paper", "official"),
         default="small",
         help="official: AVT-CA as its released code has it",
+    )
+    parser.add_argument(
+        "--weights", help="public weights that an expert starts from: a file or folder, or a name"
     )
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="passes over the train split")
@@ -52,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
         folder,
         source=options.data,
         scale=options.scale,
+        weights=options.weights,
         seed=options.seed,
         resume=options.resume,
         recipe={name: getattr(options, name, None) for name in RECIPE},

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import nn
 
 from mmlib.data import FeatureSet, Standardised
-from mmlib.systems import SYSTEMS, build, find
+from mmlib.systems import EXPERTS, SYSTEMS, build, find
 from mmlib.training import runs
 from mmlib.training.fitting import fit, seed_everything
 
@@ -31,6 +31,7 @@ def train_system(
     *,
     source: str = "",
     scale: str = "small",
+    weights: str | None = None,
     seed: int = 0,
     resume: bool = False,
     recipe: dict[str, Any] | None = None,
@@ -39,11 +40,13 @@ def train_system(
     """Train a system on the train split, choose its best epoch on valid, and leave a run's folder.
 
     Args:
-        system: a name in `mmlib.systems.SYSTEMS`.
+        system: a name in `mmlib.systems.SYSTEMS` or `EXPERTS`.
         features: with a train split; a valid split chooses the best epoch.
         folder: where the run goes.
         source: where the features came from, for the run's description.
         scale: "small" or "paper", or another preset that the system has.
+        weights: public weights that an expert starts from, as its config takes them; None leaves it
+            to the config.
         seed: of weights, order and noise.
         resume: continue what the folder holds.
         recipe: epochs, batch_size, learning_rate, weight_decay, optimizer, patience where they are
@@ -62,7 +65,13 @@ def train_system(
     kind = find(system)
     train_set = features.subset("train")
     valid_set = features.subset("valid") if "valid" in features.split else None
-    config = kind.config.for_dataset(train_set, scale=scale)
+    start = {} if weights is None else {"weights": weights}
+    if start and system not in EXPERTS:
+        raise ValueError(
+            f"{system} starts from no public weights; leave --weights away, or train an expert: "
+            f"{', '.join(sorted(EXPERTS))}."
+        )
+    config = kind.config.for_dataset(train_set, scale=scale, **start)
     streams = getattr(config, "streams", features.modalities)
     if set(streams) != set(features.modalities):  # a system of two streams leaves the third alone
         features, train_set = features.select(streams), train_set.select(streams)

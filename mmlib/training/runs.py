@@ -76,6 +76,8 @@ def load_run(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         system, widths = about["system"], about["streams"]
         values = {name: _tuples(value) for name, value in about["config"].items()}
         config = find(system).config(**values)
+        if getattr(config, "weights", None) is not None:  # the run's own weights stand for them
+            config = dataclasses.replace(config, weights=None)
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / CONFIG} does not describe a run ({error}).") from None
     model = Standardised(model=build(system, config), widths=widths)
