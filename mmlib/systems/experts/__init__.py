@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-#: By name: a configuration class and its model, which is made as `model(config=config)`.
-EXPERTS: dict[str, tuple[Any, Any]] = {}
+from mmlib.systems.experts.gpt import GPTExpert, GPTExpertConfig
 
-__all__ = ["EXPERTS"]
+#: By name: a configuration class and its model, which is made as `model(config=config)`.
+EXPERTS: dict[str, tuple[Any, Any]] = {
+    "gpt": (GPTExpertConfig, GPTExpert),
+}
+
+__all__ = ["EXPERTS", "GPTExpert", "GPTExpertConfig"]
