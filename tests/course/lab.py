@@ -49,7 +49,7 @@ def chromium() -> str | None:
 
 def copy_course(folder: Path) -> Path:
     """Copy the editions that a learner opens, without their sources."""
-    for name in ("notebooks", "exercises"):
+    for name in ("notebooks", "exercises", "solutions"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("src"))
     return folder
 

@@ -2,13 +2,17 @@
 
 All pages share one JupyterLab and one Chromium, and each is a test of its own. The tests skip where
 Playwright or Chromium is absent.
+
+What runs is the edition with answers, where it has all of the lesson's controls: it leaves out the
+longer demonstrations. `MMLIB_BROWSER=notebooks` runs the guided lessons instead.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from controls import CONTROLS, LESSONS
+from controls import CONTROLS, LESSONS, ROOT, explorers
 from lab import FLAGS, Page, chromium, copy_course, jupyterlab
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -35,11 +39,18 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+def edition(stem: str) -> str:
+    """Choose what runs in the page; see above."""
+    wanted = os.environ.get("MMLIB_BROWSER", "solutions")
+    shown = explorers(ROOT / wanted / f"{stem}.ipynb")
+    return wanted if shown == [list(row) for row in CONTROLS[stem]] else "notebooks"
+
+
 @pytest.mark.parametrize("stem", LESSONS)
 def test_a_lesson_runs_and_every_control_moves_its_picture(
     browser: Any, server: str, stem: str
 ) -> None:
-    with Page(browser, server, f"notebooks/{stem}.ipynb") as page:
+    with Page(browser, server, f"{edition(stem)}/{stem}.ipynb") as page:
         page.run_all()
         assert page.errors() == []
         assert page.cells_not_run() == []
