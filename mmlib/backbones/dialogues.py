@@ -109,7 +109,7 @@ class EncodedDialogues(NamedTuple):
     @property
     def mask(self) -> np.ndarray:
         """Give the stream's mask, (N, T): a step is real where it is of one candidate at least."""
-        return self.masks.any(2)
+        return np.asarray(self.masks.any(2))
 
 
 class WordTokenizer:
@@ -280,7 +280,8 @@ def _draw(utterances: Sequence[Utterance], seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     for split in np.unique(splits):
         own = np.flatnonzero(splits == split)
-        _, number = np.unique([str(utterances[row].dialogue) for row in own], return_inverse=True)
+        dialogues = np.array([str(utterances[row].dialogue) for row in own.tolist()])
+        number = np.unique(dialogues, return_inverse=True)[1]
         if number.max() == 0:
             raise DialogueError(
                 f"all utterances of {split} are of one dialogue, expected two or more: a distractor "
@@ -324,7 +325,8 @@ def _fit(
 
 def _row(parts: list[tuple[bool, list[int]]], special: SpecialTokens) -> list[list[int]]:
     """Write utterances as tokens and segments."""
-    tokens, segments = [special.bos], []
+    tokens = [special.bos]
+    segments: list[int] = []
     for own, words in parts:
         speaker = special.speaker1 if own else special.speaker2
         if not segments:

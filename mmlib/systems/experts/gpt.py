@@ -117,7 +117,7 @@ class GPTExpertConfig:
             )
         config = replace(scales[scale](), num_classes=dataset.num_outputs)
         config = config if weights is None else replace(config, weights=weights)
-        special = special_tokens(dataset.inputs["text"], dataset.masks["text"])
+        special = special_tokens(dataset.inputs["text"][:], dataset.masks["text"])
         config = replace(config, entries=special.entries)
         if config.weights is not None:
             shape = published_shape(config.weights)
