@@ -1,7 +1,16 @@
 """Data: batches, feature sets and their file, and the theatre (`from mmlib.data import theatre`)."""
 
 from mmlib.data.batch import MODALITIES, Batch
-from mmlib.data.features import SPLITS, FeatureError, FeatureSet, load_features, save_features
+from mmlib.data.features import (
+    SPLITS,
+    FeatureError,
+    FeatureSet,
+    FeatureWriter,
+    load_features,
+    save_features,
+    save_folder,
+    unpack_features,
+)
 from mmlib.data.leaks import Leaks, find_leaks
 from mmlib.data.real import real_features
 from mmlib.data.splits import grouped_folds, split_by_group
@@ -13,6 +22,7 @@ __all__ = [
     "Batch",
     "FeatureError",
     "FeatureSet",
+    "FeatureWriter",
     "Leaks",
     "Standardised",
     "find_leaks",
@@ -20,5 +30,7 @@ __all__ = [
     "load_features",
     "real_features",
     "save_features",
+    "save_folder",
     "split_by_group",
+    "unpack_features",
 ]

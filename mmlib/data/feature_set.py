@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmlib.data.batch import MODALITIES, Batch
+from mmlib.data.stored_stream import StoredStream, Stream, choose, in_blocks, write_array
 
 SPLITS = ("train", "valid", "test")
 
@@ -39,7 +41,8 @@ class FeatureSet(Dataset):
     step that is not real does not matter, it may even be NaN; `batch` puts a zero there.
 
     Shape:
-        inputs: name -> `(N, T, D)`, float16 or float32 (vision may be frames `(N, T, C, H, W)`, or
+        inputs: name -> `(N, T, D)`, a tensor, or a `StoredStream` that stays in its file until a
+            batch needs it; float16 or float32 (vision may be frames `(N, T, C, H, W)`, or
             pictures `(N, T, 3, H, W)` uint8 of 0 to 255); kept as it is, made float32 when a batch
             is made, pictures from 0 to 1. What is no quantity but a name, such as a token, is stored
             as int16, int32 or int64 `(N, T, D)` and stays whole: a batch has it as int64.
@@ -52,7 +55,7 @@ class FeatureSet(Dataset):
         FeatureError: parts that do not fit together.
     """
 
-    inputs: dict[str, Tensor]
+    inputs: Mapping[str, Stream]
     masks: dict[str, Tensor]
     labels: Tensor
     class_names: tuple[str, ...] | None
@@ -138,6 +141,8 @@ class FeatureSet(Dataset):
                 value.div_(255)
             real = masks[name].reshape(*masks[name].shape, *[1] * (value.ndim - 2))
             inputs[name] = value.masked_fill_(~real, 0)  # indexing made a copy
+            if isinstance(stored, StoredStream) and stored.is_floating_point():
+                check_finite(self, name, rows, inputs[name])  # loaded only now
         return Batch(inputs, masks, self.labels[rows])
 
     def subset(self, which: Index) -> FeatureSet:
@@ -163,7 +168,7 @@ class FeatureSet(Dataset):
         index = torch.from_numpy(rows)
         return replace(
             self,
-            inputs={name: value[index] for name, value in self.inputs.items()},
+            inputs={name: choose(value, index) for name, value in self.inputs.items()},
             masks={name: value[index] for name, value in self.masks.items()},
             labels=self.labels[index],
             split=self.split[rows],
@@ -201,7 +206,8 @@ class FeatureSet(Dataset):
         digest = hashlib.blake2b(digest_size=8)
         for name in self.modalities:
             digest.update(f"{name}{tuple(self.inputs[name].shape)}".encode())
-            digest.update(self.inputs[name].contiguous().numpy().data)
+            for _, block in in_blocks(self.inputs[name]):
+                digest.update(block.contiguous().numpy().data)
             digest.update(self.masks[name].contiguous().numpy().data)
         digest.update(self.labels.contiguous().numpy().data)
         digest.update("\n".join([*self.ids, *self.split]).encode())
@@ -209,9 +215,9 @@ class FeatureSet(Dataset):
 
     def save(self, path: str | Path) -> None:
         """Write a feature file; what stood there is replaced only when the new one is whole."""
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray | Stream] = {}
         for name in self.modalities:
-            arrays[name] = self.inputs[name].numpy()
+            arrays[name] = self.inputs[name]
             if not bool(self.masks[name].all()):
                 arrays[f"{name}_mask"] = self.masks[name].numpy()
         arrays |= {"labels": self.labels.numpy(), "split": self.split}
@@ -223,8 +229,10 @@ class FeatureSet(Dataset):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with open(part, "wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        with zipfile.ZipFile(part, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                    write_array(stream, array)
         os.replace(part, path)
 
 
@@ -271,7 +279,7 @@ def _check_streams(features: FeatureSet) -> None:
             )
 
 
-def _check_whole(name: str, value: Tensor) -> None:
+def _check_whole(name: str, value: Stream) -> None:
     """Refuse what is neither a quantity nor a whole number that a batch could hold."""
     if value.dtype not in WHOLE:
         raise FeatureError(
@@ -310,6 +318,23 @@ def _check_labels(features: FeatureSet) -> None:
         raise FeatureError(
             f"sample {where(features, bad[0])} has the label {int(labels[bad[0]])} but there are "
             f"{len(names)} class_names, so labels go from 0 to {len(names) - 1}."
+        )
+
+
+def check_finite(
+    features: FeatureSet, name: str, rows: Sequence[int] | Tensor, value: Tensor
+) -> None:
+    """Refuse NaN and infinity at real steps of the samples `rows`, whose `value` was read."""
+    if not value.is_floating_point() or bool(torch.isfinite(value).all()):
+        return
+    value = value.flatten(2)
+    bad = ~torch.isfinite(value) & features.masks[name][torch.as_tensor(rows)][..., None]
+    if bool(bad.any()):
+        sample, step, feature = bad.nonzero()[0].tolist()
+        what = "NaN" if bool(value[sample, step, feature].isnan()) else "an infinite value"
+        raise FeatureError(
+            f"'{name}' has {what} at sample {where(features, rows[sample])}, step {step}, "
+            f"feature {feature}; mend it, or mark the step as not real in '{name}_mask'."
         )
 
 

@@ -15,20 +15,32 @@ import torch
 from torch import Tensor
 
 from mmlib.data.batch import MODALITIES
-from mmlib.data.feature_set import SPLITS, FeatureError, FeatureSet, listed, where
-from mmlib.data.npz import read_arrays
-
-__all__ = ["SPLITS", "FeatureError", "FeatureSet", "load_features", "save_features"]
-
-_KEYS = (
-    *MODALITIES,
-    *(f"{name}_mask" for name in MODALITIES),
-    *("labels", "class_names", "split", "group", "ids", "label_step"),
+from mmlib.data.feature_folder import (
+    KEYS,
+    FeatureWriter,
+    open_arrays,
+    part_of,
+    save_folder,
+    unpack_arrays,
 )
+from mmlib.data.feature_set import SPLITS, FeatureError, FeatureSet, check_finite, listed
+from mmlib.data.npz import read_arrays
+from mmlib.data.stored_stream import StoredStream, Stream, in_blocks
+
+__all__ = [
+    "SPLITS",
+    "FeatureError",
+    "FeatureSet",
+    "FeatureWriter",
+    "load_features",
+    "save_features",
+    "save_folder",
+    "unpack_features",
+]
 
 
 def load_features(path: str | Path) -> FeatureSet:
-    """Load a feature file, refusing a bad one with one clear sentence.
+    """Load a feature file, or open a feature folder, refusing a bad one with one clear sentence.
 
     At least one of `text`, `audio`, `vision` must be there, and `labels` and `split`. A mask that is
     absent means that every step is real; without `ids` samples are numbered; without `group` each
@@ -42,10 +54,15 @@ def load_features(path: str | Path) -> FeatureSet:
     table (`gpt`) can be trained on it. Quantities that are whole (counts, samples of a sound) are to
     be stored as floats.
 
+    A feature folder has the same keys, each in a file of its own (see `mmlib.data.feature_folder`).
+    Its streams are not loaded: a batch reads its samples when it is made, and that is when NaN and
+    infinity in them are refused.
+
     Raises:
         FeatureError: the file or something in it cannot be used.
     """
-    arrays, found = read_arrays(path, _KEYS)
+    folder = Path(path).is_dir()
+    arrays, found = open_arrays(Path(path), KEYS) if folder else read_arrays(path, KEYS)
     try:
         return _assemble(arrays, found, Path(path))
     except FeatureError as error:
@@ -55,6 +72,26 @@ def load_features(path: str | Path) -> FeatureSet:
 def save_features(features: FeatureSet, path: str | Path) -> None:
     """Write a feature file that `load_features` reads back."""
     features.save(path)
+
+
+def unpack_features(path: str | Path, folder: str | Path) -> FeatureSet:
+    """Unpack a feature file into a feature folder, whatever its size, and open that.
+
+    Raises:
+        FeatureError: the file or something in it cannot be used, or the folder holds something else.
+    """
+
+    def check(part: Path) -> None:
+        features = load_features(part)
+        for name in features.modalities:
+            refuse_not_finite(features, name)
+
+    try:
+        unpack_arrays(path, folder, check)
+    except FeatureError as error:
+        part = part_of(folder)
+        raise FeatureError(str(error).replace(str(part), str(path))) from None
+    return load_features(folder)
 
 
 def _assemble(arrays: dict[str, np.ndarray], found: list, path: Path) -> FeatureSet:
@@ -85,41 +122,50 @@ def _assemble(arrays: dict[str, np.ndarray], found: list, path: Path) -> Feature
         class_names=names,
         **{key: arrays[key] for key in ("split", "group", "ids") if key in arrays},
         label_step=_label_step(arrays),
-        name=path.parent.name if path.name == "features.npz" else path.stem,
+        name=_name(path),
     )
     for name in streams:
-        _refuse_not_finite(features, name)
+        if isinstance(features.inputs[name], Tensor):
+            refuse_not_finite(features, name)
     return features
 
 
-def _numbers(arrays: dict[str, np.ndarray], name: str) -> Tensor:
-    """Take a stream as a tensor, in the precision in which it is stored."""
+def _name(path: Path) -> str:
+    """Name a feature set after its file; a folder's dots are no endings."""
+    if path.is_dir():
+        return path.resolve().name
+    return path.parent.name if path.name == "features.npz" else path.stem
+
+
+def _numbers(arrays: dict[str, np.ndarray], name: str) -> Stream:
+    """Take a stream in the precision in which it is stored; one in a folder stays there."""
     value = arrays.pop(name)  # popped, so that a converted copy does not live beside the original
     if value.dtype.kind not in "fiu":
         raise FeatureError(f"'{name}' is of type {value.dtype}, expected float16 or float32.")
+    kept = _kept(value, name)
+    if isinstance(value, np.memmap):
+        return StoredStream(value, kept)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused later
+        return torch.from_numpy(np.ascontiguousarray(value, dtype=kept))
+
+
+def _kept(value: np.ndarray, name: str) -> np.dtype:
+    """Choose the type that a stream has in a feature set: its own, if torch has that."""
+    kind, size = value.dtype.kind, value.dtype.itemsize
     if value.dtype == np.uint8 and name == "vision" and value.ndim == 5:
-        return torch.from_numpy(np.ascontiguousarray(value))
-    if value.dtype.kind != "f" and value.ndim == 5:
+        return np.dtype(np.uint8)
+    if kind != "f" and value.ndim == 5:
         raise FeatureError(
             f"'{name}' holds pictures as {value.dtype}, expected uint8 of 0 to 255 or floats of 0 "
             "to 1; write it again with .astype('uint8')."
         )
-    if value.dtype.kind in "iu" and value.dtype.itemsize > 1:
-        return _whole(value, name)
-    keep = value.dtype.itemsize == 2 and value.dtype.kind == "f"
-    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-        value = np.ascontiguousarray(value, dtype=np.float16 if keep else np.float32)
-    return torch.from_numpy(value)
-
-
-def _whole(value: np.ndarray, name: str) -> Tensor:
-    """Take a stream of whole numbers, in the type in which it is stored if torch has that."""
-    if value.dtype.kind == "u":
+    if kind == "u" and size > 1:
         if value.size and int(value.max()) > np.iinfo(np.int64).max:
             raise FeatureError(f"'{name}' holds {int(value.max())}, which no int64 can hold.")
-        value = value.astype(np.int32 if value.dtype.itemsize == 2 else np.int64)
-    value = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
-    return torch.from_numpy(value)
+        return np.dtype(np.int32 if size == 2 else np.int64)
+    if kind == "i" and size > 1:
+        return value.dtype.newbyteorder("=")
+    return np.dtype(np.float16 if kind == "f" and size == 2 else np.float32)
 
 
 def _mask(arrays: dict[str, np.ndarray], name: str) -> Tensor:
@@ -155,18 +201,11 @@ def _label_step(arrays: dict[str, np.ndarray]) -> int | None:
     return int(value.reshape(()))
 
 
-def _refuse_not_finite(features: FeatureSet, name: str, samples_at_once: int = 256) -> None:
-    """Refuse NaN and infinity at real steps, saying where; some samples at a time spare memory."""
-    if not features.inputs[name].is_floating_point():
-        return
-    for start in range(0, len(features), samples_at_once):
-        value = features.inputs[name][start : start + samples_at_once].flatten(2)
-        bad = ~torch.isfinite(value)
-        bad &= features.masks[name][start : start + samples_at_once, :, None]
-        if bool(bad.any()):
-            sample, step, feature = bad.nonzero()[0].tolist()
-            what = "NaN" if bool(value[sample, step, feature].isnan()) else "an infinite value"
-            raise FeatureError(
-                f"'{name}' has {what} at sample {where(features, start + sample)}, step {step}, "
-                f"feature {feature}; mend it, or mark the step as not real in '{name}_mask'."
-            )
+def refuse_not_finite(features: FeatureSet, name: str) -> None:
+    """Go through a whole stream, some samples at a time, and refuse NaN and infinity where real.
+
+    Raises:
+        FeatureError: the first of them, by sample, step and feature.
+    """
+    for block, value in in_blocks(features.inputs[name]):
+        check_finite(features, name, range(len(features))[block], value)

@@ -13,7 +13,7 @@ import torch
 from mmlib.data.feature_set import SPLITS, FeatureError, FeatureSet
 
 _SHOWN = 10
-_BYTES_AT_ONCE = 2**28
+_BYTES_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _same_samples(
 def _digests(features: FeatureSet) -> list[bytes | None]:
     """Digest what each sample holds at its real steps; None where there is none."""
     digests: list[bytes | None] = []
-    one = sum(value[0].nbytes for value in features.inputs.values())
+    one = sum(value.nbytes // len(features) for value in features.inputs.values())
     at_once = max(1, _BYTES_AT_ONCE // one)
     for start in range(0, len(features), at_once):
         block = slice(start, start + at_once)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -32,6 +34,19 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np
             name, or claims more data than it carries.
     """
     path = Path(path)
+    with npz_members(path, wanted) as (archive, chosen, found):
+        return {name: _read(path, name, archive, info) for name, info in chosen.items()}, found
+
+
+@contextmanager
+def npz_members(
+    path: Path, wanted: tuple[str, ...]
+) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo], list[str]]]:
+    """Open an npz file for a while: the archive, its `wanted` members, and all names in it.
+
+    Raises:
+        FeatureError: as `read_arrays`, also for what goes wrong while it is open.
+    """
     if path.is_dir():
         raise FeatureError(f"{path} is a folder, expected a feature file such as features.npz.")
     if not path.is_file():
@@ -45,8 +60,7 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np
             }
             chosen = {name: members[name] for name in wanted if name in members}
             _refuse_bombs(path, chosen)
-            arrays = {name: _read(path, name, archive, info) for name, info in chosen.items()}
-            return arrays, sorted(members)
+            yield archive, chosen, sorted(members)
     except zipfile.BadZipFile:
         raise FeatureError(
             f"{path} is not a whole npz file: it is cut off, damaged or of another kind."

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.data.features import refuse_not_finite
+from mmlib.data.stored_stream import Stream
+
+_NUMBERS_AT_ONCE = 2**22
 
 
 class Standardised(nn.Module):
@@ -44,6 +48,8 @@ class Standardised(nn.Module):
             if not train_set.inputs[name].is_floating_point():
                 continue
             mean, deviation = feature_statistics(train_set.inputs[name], train_set.masks[name])
+            if not bool(torch.isfinite(mean).all()):  # of a stream that only now is read
+                refuse_not_finite(train_set, name)
             self.get_buffer(f"mean_{name}").copy_(mean)
             self.get_buffer(f"deviation_{name}").copy_(deviation)
         return self
@@ -97,7 +103,7 @@ class Standardised(nn.Module):
 
 
 def feature_statistics(
-    values: Tensor, mask: Tensor, samples_at_once: int = 256
+    values: Stream, mask: Tensor, samples_at_once: int = 256
 ) -> tuple[Tensor, Tensor]:
     """Measure mean and deviation of each feature over real steps, in float64, some at a time.
 
@@ -105,7 +111,8 @@ def feature_statistics(
         values: `(N, T, ...)`; mask: `(N, T)` bool, True where a step is real.
         returns: mean and deviation, `(D,)` float32; a constant feature has deviation 1.
     """
-    width = values[0, 0].numel()
+    width = values.shape[2:].numel()
+    samples_at_once = max(1, min(samples_at_once, _NUMBERS_AT_ONCE // values.shape[1:].numel()))
     count = int(mask.sum())
     if count == 0:
         return torch.zeros(width), torch.ones(width)

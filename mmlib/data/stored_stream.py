@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -128,6 +128,19 @@ def in_blocks(
     for start in range(0, len(stream), at_once):
         block = slice(start, min(start + at_once, len(stream)))
         yield block, stream[block]
+
+
+def write_array(file: IO[bytes], array: np.ndarray | Stream) -> None:
+    """Write an array in numpy's own format, of a stored stream only a block at a time."""
+    if isinstance(array, StoredStream):
+        kind = np.lib.format.dtype_to_descr(array[:0].numpy().dtype)
+        about = {"descr": kind, "fortran_order": False, "shape": tuple(array.shape)}
+        np.lib.format.write_array_header_1_0(file, about)
+        for _, block in in_blocks(array):
+            file.write(block.numpy().data)
+        return
+    values = array.numpy() if isinstance(array, Tensor) else array
+    np.lib.format.write_array(file, values, allow_pickle=False)
 
 
 def _reopen(where: tuple, kept: np.dtype, rows: np.ndarray | None) -> StoredStream:

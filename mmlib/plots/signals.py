@@ -29,7 +29,7 @@ def streams(clips: Clips, index: int = 0, *, frames: int = 4) -> Figure:
     features = clip.features(modalities=("text", "audio", "vision"))
     seconds = clip.waveform.shape[-1] / clip.sample_rate
     words = clip.sentences[0].split()
-    units, vectors = features.inputs["vision"][0], features.inputs["text"][0, : len(words)]
+    units, vectors = features.inputs["vision"][0], features.inputs["text"][0][: len(words)]
     figure = new_figure(9.8, 4.2)
     panels: Any = figure.subplot_mosaic("WFS;MUV", height_ratios=(1, 1.5))
     show_wave(panels["W"], clip.waveform[0], seconds)

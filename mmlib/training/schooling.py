@@ -79,7 +79,7 @@ def in_ticks(features: FeatureSet, stream: str, ticks: int) -> FeatureSet:
     Raises:
         ValueError: the stream has fewer steps than ticks.
     """
-    values, mask = features.inputs[stream].float(), features.masks[stream]
+    values, mask = features.inputs[stream][:].float(), features.masks[stream]
     if values.shape[1] < ticks:
         raise ValueError(
             f"{stream!r} has {values.shape[1]} steps, which cannot be averaged into {ticks} ticks; "

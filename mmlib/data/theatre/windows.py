@@ -85,7 +85,7 @@ def dialogue_windows(
     inputs: dict[str, Tensor] = {}
     masks: dict[str, Tensor] = {}
     for name in turns.modalities:
-        steps, mask = turns.inputs[name].float(), turns.masks[name]
+        steps, mask = turns.inputs[name][:].float(), turns.masks[name]
         total = (steps * mask[..., None]).sum(1)
         mean = total / mask.sum(1, keepdim=True).clamp(min=1)
         masks[name] = mask.any(1)[here] & real
