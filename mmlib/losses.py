@@ -50,14 +50,34 @@ class Phase(NamedTuple):
         return torch.stack(weighted).sum(), found
 
 
+def cross_entropy(logits: Tensor, batch: Any) -> Tensor:
+    """Average the cross-entropy over samples, each counted by `batch.weights` where there are some.
+
+    The weighted sum is divided by the number of samples, not by the sum of their weights as torch's
+    own weighted loss is: so the loss of a batch stays the mean of its parts' losses, in however many
+    parts or processes it is computed.
+
+    Shape:
+        logits: `(B, C)`, or `(k B, C)` where the batch came k times, copy after copy.
+        returns: a scalar, in float32.
+    """
+    copies = len(logits) // len(batch.labels)
+    weights = getattr(batch, "weights", None)
+    labels = batch.labels.repeat(copies)
+    if weights is None:
+        return F.cross_entropy(logits.float(), labels)
+    each = F.cross_entropy(logits.float(), labels, reduction="none")
+    return (each * weights.repeat(copies)).mean()
+
+
 def default_loss(output: Any, batch: Any) -> Tensor:
-    """Take cross-entropy for classes, and 1 - concordance for numbers, averaged over the targets.
+    """Take `cross_entropy` for classes, and 1 - concordance for numbers, averaged over the targets.
 
     The concordance is that of the batch, so a batch should be large enough to vary. A tenth of the
     mean squared error gives a direction where the concordance has none yet.
     """
     if not batch.labels.is_floating_point():
-        return F.cross_entropy(output[0].float(), batch.labels)
+        return cross_entropy(output[0], batch)
     prediction, mask = output[0].float(), batch.label_mask
     keep = torch.ones_like(prediction[..., 0], dtype=torch.bool) if mask is None else mask
     error = torch.where(keep[..., None], (prediction - batch.labels) ** 2, 0.0).sum()

@@ -19,11 +19,13 @@ class Batch(NamedTuple):
         masks: name -> `(B, T)` bool, True where a step is real; a stream that is absent for a
             sample is all False.
         labels: `(B,)` int64 classes, or `(B, K)` or `(B, T, K)` float targets.
+        weights: `(B,)` float, what each sample counts in a loss over classes; None: all alike.
     """
 
     inputs: dict[str, Tensor]
     masks: dict[str, Tensor]
     labels: Tensor
+    weights: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -43,6 +45,7 @@ class Batch(NamedTuple):
             {name: move(value) for name, value in self.inputs.items()},
             {name: move(value) for name, value in self.masks.items()},
             move(self.labels),
+            None if self.weights is None else move(self.weights),
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch import nn
 
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Loss
+from mmlib.training.balancing import ClassWeights
 from mmlib.training.trainer import LAST, OPTIMIZERS, Trainer, TrainingError, best_epoch
 
 
@@ -43,6 +44,8 @@ def fit(
     schedule: str = "cosine",
     patience: int | None = None,
     monitor: str = "auto",
+    class_weights: ClassWeights = None,
+    sampling: Literal["balanced"] | None = None,
     loss: Loss | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -75,8 +78,14 @@ def fit(
         warmup_steps: steps in which the learning rate rises; None takes a tenth, at most 50.
         schedule: "cosine" (falls to zero at the last step) or "constant".
         patience: stop after so many epochs without a better `monitor`; None never does.
-        monitor: a column of the history; "auto" is `valid_accuracy`, for numbers `valid_mean_ccc`
-            (not the loss, which rises with confidence long before fewer answers are right).
+        monitor: a column of the history; "auto" is `valid_accuracy`, where classes are balanced
+            `valid_balanced_accuracy`, for numbers `valid_mean_ccc` (not the loss, which rises with
+            confidence long before fewer answers are right).
+        class_weights: what a sample of each class counts in the loss, in the order of the classes;
+            "balanced": as much for each class in all, however rare. They are scaled so that the mean
+            over the train set is 1, and reach the loss as `batch.weights`.
+        sampling: "balanced" takes as many samples of each class in an epoch: of a frequent class a
+            part, other ones in each epoch, of a rare one each several times.
         loss: `loss(output, batch)`, the mean over the batch's samples.
         out: a folder for best.safetensors, last.safetensors and history.csv; None keeps none.
         resume: continue what `out` holds, to the same weights as without an interruption.
@@ -86,15 +95,23 @@ def fit(
         TrainingError: the data, the model and the settings do not fit together, `out` holds another
             run, or the loss is no longer a number.
     """
+    # A list of numbers, as the checkpoint will hold it.
+    weights = (
+        class_weights if isinstance(class_weights, str | None) else [*map(float, class_weights)]
+    )
     if monitor == "auto":
-        monitor = "valid_mean_ccc" if train_set.class_names is None else "valid_accuracy"
+        balanced = weights == "balanced" or sampling == "balanced"
+        monitor = "valid_balanced_accuracy" if balanced else "valid_accuracy"
+        monitor = "valid_mean_ccc" if train_set.class_names is None else monitor
     settings = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
         "weight_decay": weight_decay, "optimizer": optimizer, "seed": seed, "accumulate": accumulate,
         "clip_norm": clip_norm, "warmup_steps": warmup_steps, "schedule": schedule,
         "patience": patience, "monitor": monitor, "samples": len(train_set),
+        "class_weights": weights, "sampling": sampling,
     }  # fmt: skip
     _check(model, train_set, valid_set, settings)
+    _check_balance(train_set, weights, sampling)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and (folder / LAST).exists():
         raise TrainingError(
@@ -171,4 +188,39 @@ def _check(
     if valid_set.widths != train_set.widths:
         raise TrainingError(
             f"train_set has the streams {train_set.widths} but valid_set {valid_set.widths}."
+        )
+
+
+def _check_balance(train_set: FeatureSet, weights: ClassWeights, sampling: str | None) -> None:
+    """Refuse what would not balance classes."""
+    if weights is None and sampling is None:
+        return
+    names = train_set.class_names
+    if names is None:
+        raise TrainingError(
+            f"class_weights and sampling speak of classes, but the labels of {train_set.name} are "
+            "numbers; leave both out."
+        )
+    if sampling not in (None, "balanced"):
+        raise TrainingError(f"sampling is {sampling!r}, expected 'balanced' or None.")
+    if weights is None:
+        return
+    if weights == "balanced":
+        if sampling is not None:
+            raise TrainingError(
+                "class_weights and sampling are both 'balanced', which would make rare classes "
+                "count too much; choose one."
+            )
+        return
+    if isinstance(weights, str):
+        raise TrainingError(f"class_weights is {weights!r}, expected 'balanced' or numbers.")
+    fit_for_use = all(math.isfinite(weight) and weight >= 0 for weight in weights)
+    if len(weights) != len(names) or not fit_for_use:
+        raise TrainingError(
+            f"class_weights is {weights}, expected a number from 0 on for each of the {len(names)} "
+            f"classes ({', '.join(names[:12])})."
+        )
+    if not sum(weights[label] for label in train_set.labels.unique().tolist()) > 0:
+        raise TrainingError(
+            "class_weights are 0 for every class of the train set: nothing to learn."
         )

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from mmlib.training.balancing import balanced_order
+
 
 class Share(NamedTuple):
     """What one process does of a part of a batch.
@@ -32,9 +34,15 @@ class Share(NamedTuple):
     counts: tuple[int, ...]
 
 
-def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Cut a permutation that depends on nothing but (seed, epoch) into batches."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
+def epoch_batches(
+    count: int, batch_size: int, seed: int, epoch: int, *, labels: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Cut an order that depends on nothing but (seed, epoch) into batches.
+
+    It is a permutation; with the samples' `labels` it has as many samples, of each class as many.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(count) if labels is None else balanced_order(labels, rng)
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 

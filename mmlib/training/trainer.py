@@ -16,6 +16,7 @@ from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Loss, Phase, default_loss
 from mmlib.training import checkpoints
+from mmlib.training.balancing import weights_by_class
 from mmlib.training.evaluating import run, score
 from mmlib.training.phases import Still, Tally
 from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
@@ -67,6 +68,11 @@ class Trainer:
         self.model, *self.optimizers = self.accelerator.prepare(model, *made)
         self.steps_per_epoch = math.ceil(len(train_set) / settings["batch_size"])
         self._best: dict[str, Tensor] = {}
+        weights = weights_by_class(settings["class_weights"], train_set)
+        self._weights = weights if weights is None else weights.to(self.accelerator.device)
+        # Steps in which it is still to be seen whether the losses heed the weights.
+        self._looks = 0 if weights is None else max(p.first + p.every for p in self.phases)
+        self._labels = train_set.labels.numpy() if settings["sampling"] else None
 
     @property
     def plain(self) -> nn.Module:
@@ -81,12 +87,19 @@ class Trainer:
         torch.manual_seed(seed * 1_000_003 + index)
         tally = Tally(device)
         self.model.train()
-        batches = epoch_batches(count, self.settings["batch_size"], seed, index)
+        size = self.settings["batch_size"]
+        batches = epoch_batches(count, size, seed, index, labels=self._labels)
         for step, rows in enumerate(batches, start=index * len(batches)):
             rate = self._learning_rate(step)
             taken = [i for i, phase in enumerate(self.phases) if step % phase.every == phase.first]
             for i in taken:
                 seen = self._step(i, rows, rate, tally, answers=i == taken[0])
+            if self._looks == 1:
+                raise TrainingError(
+                    "the model's own loss takes no notice of class_weights; let it use "
+                    "mmlib.losses.cross_entropy(logits, batch), or balance by sampling='balanced'."
+                )
+            self._looks -= self._looks > 0
             bar.update(1)
             if taken and not bar.disable and (step + 1) % _STEPS_BETWEEN_LOOKS == 0:
                 bar.set_postfix(loss=f"{float(seen) * self.world:.3f}")
@@ -170,7 +183,7 @@ class Trainer:
         seen = torch.zeros((), device=self.accelerator.device)
         parts = shares(rows, self.settings["accumulate"], self.rank, self.world)
         for number, share in enumerate(parts):
-            batch = self.train_set.batch(share.samples).to(self.accelerator.device)
+            batch = self._batch(share)
             alone = self.world == 1
             last = number == len(parts) - 1
             quiet: AbstractContextManager = (
@@ -182,6 +195,8 @@ class Trainer:
                     self._check_output(output, batch)
                     value, named, weight, pull = self._loss(phase, output, batch, share, len(rows))
                 self.accelerator.backward(value * pull)
+            if self._looks and batch.weights is not None and batch.weights.grad is not None:
+                self._looks = 0  # the loss depends on the weights
             seen += value.detach() * weight
             for name, part in named.items():
                 if name:
@@ -196,6 +211,13 @@ class Trainer:
             group["lr"] = rate * phase.learning_rate
         optimizer.step()
         return seen
+
+    def _batch(self, share: Share) -> Batch:
+        """Gather a share's samples, with what each counts by its class."""
+        batch = self.train_set.batch(share.samples).to(self.accelerator.device)
+        if self._weights is None:
+            return batch
+        return batch._replace(weights=self._weights[batch.labels].requires_grad_(self._looks > 0))
 
     def _loss(
         self, phase: Phase, output: Any, batch: Batch, share: Share, whole: int

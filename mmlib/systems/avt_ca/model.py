@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmlib.backbones.visual_trunk import VisualTrunk
 from mmlib.layers import ModalityDropout, MultiHeadAttention, TwoStreamBlock, pool
+from mmlib.losses import cross_entropy
 from mmlib.systems.avt_ca.config import AVTCAConfig
 from mmlib.systems.avt_ca.parts import Late, Maps, Pair, Stage, attend
 
@@ -148,10 +148,7 @@ class AVTCA(nn.Module):
 
     def loss(self, output: AVTCAOutput, batch: Any) -> Tensor:
         """Take the cross-entropy of Eq. 1, over all copies where there are some."""
-        if output.copies is None:
-            return F.cross_entropy(output.logits.float(), batch.labels)
-        times = len(output.copies) // len(batch.labels)
-        return F.cross_entropy(output.copies.float(), batch.labels.repeat(times))
+        return cross_entropy(output.logits if output.copies is None else output.copies, batch)
 
     def _run(
         self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor], maps: Maps | None
