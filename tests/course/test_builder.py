@@ -160,6 +160,23 @@ def test_hints_are_collapsed_and_keep_their_markdown(course: Path) -> None:
     assert all("</summary>\n\n" in hint and hint.endswith("\n\n</details>") for hint in hints)
 
 
+def test_a_demonstration_that_is_left_out_is_pointed_to_once(course: Path) -> None:
+    source = course / "notebooks" / "src" / f"{STEM}.py"
+    text = source.read_text(encoding="utf-8")
+    more = '# %% tags=["guided"]\n1 + 1\n\n# %% [markdown] tags=["guided"]\n# Two.\n\n'
+    first = text.index('# %% tags=["guided"]')
+    source.write_text(text[:first] + more + text[first:], encoding="utf-8")
+    lesson = read_lesson(source)
+    for edition in editions.EDITIONS:
+        notebook = editions.lay_out(lesson, edition, url="https://example.org/course")
+        texts = [cell.source for cell in notebook.cells]
+        pointers = [text for text in texts if "has a longer demonstration here" in text]
+        shown = [text for text in texts if text in ("1 + 1", "Two.")]
+        guided = edition == editions.GUIDED
+        assert (len(pointers), len(shown)) == ((0, 2) if guided else (1, 0))
+        assert all(f"(../notebooks/{STEM}.ipynb)" in text for text in pointers)
+
+
 def test_check_cells_are_compared_and_cannot_be_edited_by_accident(course: Path) -> None:
     notebook = laid_out(source_of(course))["exercises"]
     checks = [c for c in notebook.cells if "check" in c.metadata.get("tags", ())]

@@ -24,6 +24,7 @@ ABOUT = {
     SOLUTIONS: "These are the answers to [the exercises](../exercises/{stem}.ipynb) of "
     "[the lesson](../notebooks/{stem}.ipynb). Other right answers exist, and the checks take them.",
 }
+LEFT_OUT = "*[The lesson](../notebooks/{stem}.ipynb) has a longer demonstration here.*"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -77,7 +78,14 @@ def lay_out(lesson: Lesson, edition: str, *, url: str) -> NotebookNode:
 
 def _chosen(lesson: Lesson, edition: str) -> Iterator[NotebookNode]:
     openings = {exercise.cells[0]: exercise for exercise in lesson.exercises}
+    leaving_out = False
     for cell in lesson.cells:
+        if edition != GUIDED and "guided" in cell:
+            if not leaving_out:
+                yield _new(lesson, "markdown", LEFT_OUT.format(stem=lesson.stem))
+            leaving_out = True
+            continue
+        leaving_out = False
         if edition == GUIDED and cell in openings:
             yield _new(lesson, "markdown", _pointer(lesson, openings[cell]))
         if (source := _shown(cell, edition)) is not None:
@@ -88,7 +96,7 @@ def _shown(cell: Cell, edition: str) -> str | None:
     """The cell's text in this edition; None where it is left out."""
     if edition == GUIDED:
         return None if cell.in_exercise else cell.source
-    if "guided" in cell or (edition == EXERCISES and set(NOTES) & set(cell.tags)):
+    if edition == EXERCISES and set(NOTES) & set(cell.tags):
         return None
     for hint in HINTS:
         if hint in cell:
