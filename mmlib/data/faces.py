@@ -71,6 +71,14 @@ class FaceDetector:
         return round(left / scale), round(top / scale), round(width / scale), round(height / scale)
 
 
+def identity_of(detect: Detect | None) -> object:
+    """What decides which boxes a detector finds, for a cache of what is made with them."""
+    if detect is None:
+        return None
+    name = getattr(detect, "__qualname__", type(detect).__qualname__)
+    return getattr(detect, "identity", f"{detect.__module__}.{name}")
+
+
 def crop_faces(frames: Tensor, detect: Detect, *, size: int = 224, margin: float = 0.3) -> Tensor:
     """Cut the face out of each frame as a square, and bring it to one size.
 

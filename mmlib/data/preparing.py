@@ -8,22 +8,22 @@ other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmlib.data.clip_streams import Failure, stack_clips
+from mmlib.data.clip_streams import Failure
 from mmlib.data.clip_table import Clip, class_numbers
 from mmlib.data.extras import load_extra
-from mmlib.data.faces import Detect, centre_squares, crop_faces
+from mmlib.data.faces import Detect, centre_squares, crop_faces, identity_of
 from mmlib.data.feature_cache import FeatureCache, Kept
 from mmlib.data.feature_set import FeatureError, FeatureSet
+from mmlib.data.gathering import Given, Taking, gather
 from mmlib.data.media import MediaError, Window, centred_window, read_frames, read_sound
 from mmlib.data.sound import log_mel, mfcc
 from mmlib.data.working import in_processes
@@ -92,10 +92,17 @@ class Recipe:
         if stream == "audio":
             sound = [self.sample_rate, self.n_fft, self.hop, self.n_mels, self.n_mfcc]
             return [self.seconds, self.audio, *sound]
-        detect = self.detect
-        name = getattr(detect, "__qualname__", type(detect).__qualname__)
-        face = getattr(detect, "identity", f"{detect.__module__}.{name}") if detect else None
-        return [self.seconds, self.frames, self.size, self.margin, face]
+        return [self.seconds, self.frames, self.size, self.margin, identity_of(self.detect)]
+
+    def take(self, path: Path, stream: str) -> Kept:
+        """Make the features of a clip's middle."""
+        window = centred_window(path, self.seconds)
+        if stream == "vision":
+            features = face_pictures(path, window, self)
+        else:
+            sound = read_sound(path, sample_rate=self.sample_rate, window=window)
+            features = sound_features(sound, self)
+        return Kept(features, len(features))
 
 
 class Preparation(NamedTuple):
@@ -108,6 +115,7 @@ class Preparation(NamedTuple):
         shorter: clip -> about how many seconds it has, where these are less than wanted; the rest
             is masked.
         computed: how many clips were worked on now, not taken from the cache.
+        cut: stream -> the clips that have more steps of it than are kept.
     """
 
     features: FeatureSet
@@ -115,6 +123,7 @@ class Preparation(NamedTuple):
     left_out: list[str]
     shorter: dict[str, float]
     computed: int
+    cut: dict[str, list[str]]
 
 
 class _Task(NamedTuple):
@@ -122,24 +131,27 @@ class _Task(NamedTuple):
 
     clip: Clip
     streams: tuple[str, ...]
-    recipe: Recipe
+    recipe: Taking
     cache: Path
 
 
 def prepare(
     clips: Sequence[Clip],
-    recipe: Recipe,
+    recipe: Taking,
     *,
     class_names: Sequence[str],
     cache: str | Path,
     streams: Sequence[str] = STREAMS,
+    given: Mapping[str, Given] | None = None,
+    folder: str | Path | None = None,
     workers: int = 1,
     name: str = "features",
     progress: bool = True,
 ) -> Preparation:
     """Work on each clip, and make one feature set of them.
 
-    The pictures are put into memory once, as bytes; only what is held at the end is ever held.
+    The pictures are put into memory once, as bytes; only what is held at the end is ever held, and
+    with a folder no more than a few clips.
 
     Args:
         clips: such as `ravdess.find_clips` and `cremad.find_clips` give them.
@@ -147,6 +159,9 @@ def prepare(
         class_names: what the labels 0, 1, 2, ... mean, in this order.
         cache: a folder for the features of each clip.
         streams: "audio", "vision" or both.
+        given: streams that are there already, name -> features (N, T, D) and mask (N, T) of all
+            clips; a clip with a real step in them is never left out.
+        folder: of features, to be written clip by clip, for more than memory holds; None: no folder.
         workers: processes; 1 works in this one. A script that asks for several must stand behind
             `if __name__ == "__main__":`, for each process reads it again.
         name: of the feature set.
@@ -163,7 +178,8 @@ def prepare(
         FeatureError: no stream could be had of any clip, or the labels and the class names do not
             fit together.
     """
-    labels = torch.tensor(class_numbers(clips, class_names))
+    class_numbers(clips, class_names)  # nothing should be computed that cannot be labelled
+    given = given or {}
     if workers < 1:
         raise FeatureError(f"workers is {workers}, expected at least 1.")
     load_extra("av", extra="media", purpose="reading recordings")  # its lack is no clip's fault
@@ -181,7 +197,12 @@ def prepare(
         for row in sorted(reasons)
         for stream, reason in reasons[row].items()
     ]
-    rows = [row for row in range(len(clips)) if len(reasons.get(row, {})) < len(streams)]
+    known = torch.stack([mask.any(1) for _, mask in given.values()]).any(0) if given else None
+    rows = [
+        row
+        for row in range(len(clips))
+        if len(reasons.get(row, {})) < len(streams) or (known is not None and known[row])
+    ]
     if not rows:
         first = failures[0]
         raise FeatureError(
@@ -189,24 +210,18 @@ def prepare(
             f"{first.stream}: {first.reason}"
         )
     some = [clips[row] for row in rows]
-    inputs, masks = {}, {}
-    for stream in streams:
-        got = _parts(some, stream, kept[stream])
-        inputs[stream], masks[stream] = stack_clips(got, len(some), recipe.lengths[stream])
-    had = [stream for stream in streams if inputs[stream].ndim > 1]
-    features = FeatureSet(
-        inputs={stream: inputs[stream] for stream in had},
-        masks={stream: masks[stream] for stream in had},
-        labels=labels[rows],
-        class_names=tuple(class_names),
-        split=np.array([clip.split for clip in some]),
-        group=np.array([clip.group for clip in some]),
-        ids=np.array([clip.name for clip in some]),
+    features, cut = gather(
+        some,
+        kept,
+        recipe.lengths,
+        class_names=class_names,
+        given={one: (value[rows], mask[rows]) for one, (value, mask) in given.items()},
         name=name,
+        folder=None if folder is None else Path(folder),
     )
     there = set(rows)
     left_out = [clip.name for row, clip in enumerate(clips) if row not in there]
-    return Preparation(features, failures, left_out, _shorter(features, recipe), len(tasks))
+    return Preparation(features, failures, left_out, _shorter(features, recipe), len(tasks), cut)
 
 
 def sound_features(sound: Tensor, recipe: Recipe) -> Tensor:
@@ -263,7 +278,7 @@ def _work(task: _Task) -> dict[str, str]:
     reasons = {}
     for stream in task.streams:
         try:
-            features = _features(clip, stream, recipe)
+            kept = _features(clip, stream, recipe)
         except MediaError as error:  # one bad clip must not lose the others
             reasons[stream] = str(error)
             continue
@@ -271,19 +286,14 @@ def _work(task: _Task) -> dict[str, str]:
             first = (str(error).splitlines() or [""])[0]
             reasons[stream] = f"{type(error).__name__}: {first}"
             continue
-        kept = Kept(features, len(features))
         _cache(task.cache, stream, recipe).store(clip, stream, kept)
     return reasons
 
 
-def _features(clip: Clip, stream: str, recipe: Recipe) -> Tensor:
+def _features(clip: Clip, stream: str, recipe: Taking) -> Kept:
     if clip.path is None:
-        raise MediaError("there is no folder of clips.")
-    window = centred_window(clip.path, recipe.seconds)
-    if stream == "vision":
-        return face_pictures(clip.path, window, recipe)
-    sound = read_sound(clip.path, sample_rate=recipe.sample_rate, window=window)
-    return sound_features(sound, recipe)
+        raise MediaError("there is no recording of it.")
+    return recipe.take(clip.path, stream)
 
 
 def _with_bar(
@@ -304,18 +314,12 @@ def _with_bar(
             yield outcome
 
 
-def _parts(clips: Sequence[Clip], stream: str, cache: FeatureCache) -> Iterator[tuple[int, Tensor]]:
-    """Take a stream out of the cache, clip by clip."""
-    for row, clip in enumerate(clips):
-        one = cache.load(clip, stream)
-        if one is not None:
-            yield row, one.features
-
-
-def _shorter(features: FeatureSet, recipe: Recipe) -> dict[str, float]:
+def _shorter(features: FeatureSet, recipe: Taking) -> dict[str, float]:
     """Clip -> about how many seconds it has, where the masks say that some are missing."""
     found: dict[str, float] = {}
-    for stream in features.modalities:
+    for stream in recipe.lengths:
+        if stream not in features.masks:
+            continue
         steps = features.masks[stream].sum(1)
         for row in ((steps > 0) & (steps < recipe.lengths[stream])).nonzero().flatten().tolist():
             share = float(steps[row]) / recipe.lengths[stream]
@@ -323,5 +327,5 @@ def _shorter(features: FeatureSet, recipe: Recipe) -> dict[str, float]:
     return found
 
 
-def _cache(folder: Path, stream: str, recipe: Recipe) -> FeatureCache:
+def _cache(folder: Path, stream: str, recipe: Taking) -> FeatureCache:
     return FeatureCache(folder / stream, "prepare", recipe.identity(stream))
