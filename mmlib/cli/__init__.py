@@ -20,6 +20,7 @@ from mmlib.cli import (
     evaluate,
     extract,
     grade,
+    join,
     prepare,
     split,
     train,
@@ -36,6 +37,7 @@ COMMANDS = (
     download,
     prepare,
     extract,
+    join,
     convert,
     grade,
 )

@@ -1,4 +1,4 @@
-"""`extract`: a folder of clips and a table of them to a feature file, by published encoders."""
+"""`extract`: a feature file of recorded clips by published encoders, or of raw streams by an expert."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "extract",
-        help="make a feature file of recorded clips with BERT, wav2vec 2.0 and CLIP, or with "
-        "R(2+1)D and ResNet",
+        help="make a feature file of recorded clips with BERT, wav2vec 2.0 and CLIP, with R(2+1)D "
+        "and ResNet, or of raw streams with an expert that train left",
     )
     parser.set_defaults(run=run)
     parser.add_argument("--clips", help="the folder of clips; not needed for text alone")
     parser.add_argument(
         "--table",
-        required=True,
         help="csv with id (or file), label, and if you have them text, split, group",
     )
     parser.add_argument("--out", required=True, help="FEATURES.npz")
@@ -58,7 +57,21 @@ def add(commands: Commands) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="clips at a time")
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_run(parser)
     _add_clips(parser)
+
+
+def _add_run(parser: Any) -> None:
+    """Declare what only an expert takes."""
+    group = parser.add_argument_group(
+        "an expert of one's own",
+        "--run and --data, without --table: what a trained expert (gpt, wavernn, facenet_gru) has "
+        "before its last layer, for each sample of a feature file of its raw stream.",
+    )
+    group.add_argument("--run", dest="run_folder", metavar="RUN", help="a folder that train left")
+    group.add_argument("--data", metavar="RAW.npz", help="such as prepare made for the expert")
+    group.add_argument("--steps", type=int, help="only the last so many steps of each sample")
+    group.add_argument("--float32", action="store_true", help="keep all digits; twice as large")
 
 
 def _add_clips(parser: Any) -> None:
@@ -86,6 +99,12 @@ def _add_clips(parser: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Extract, write the feature file, and name what could not be had."""
+    if options.run_folder or options.data:
+        return _run_expert(options)
+    if not options.table:
+        raise ValueError(
+            "give --table, a csv of clips, or --run and --data, a trained expert and its raw stream."
+        )
     from mmlib.backbones.extracting import extract
     from mmlib.data.clip_table import class_numbers, read_clip_table
     from mmlib.data.feature_set import listed
@@ -126,6 +145,42 @@ def run(options: argparse.Namespace) -> None:
     )
     made.features.save(out)
     _report(made, table, lengths, out, options)
+
+
+def _run_expert(options: argparse.Namespace) -> None:
+    """Write the feature file of a trained expert."""
+    import torch
+
+    from mmlib.data import load_features
+    from mmlib.training import runs
+    from mmlib.training.extracting import extract_features
+
+    out = Path(options.out)
+    if out.suffix != ".npz" or out.is_dir():
+        raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
+    if not (options.run_folder and options.data):
+        raise ValueError("give both --run and --data, a trained expert and its raw stream.")
+    if options.table or options.clips:
+        raise ValueError("--table and --clips do not go with --run; an expert reads --data alone.")
+    model, about = runs.load_run(Path(options.run_folder))
+    raw = runs.fitted(load_features(options.data), about)
+    features = extract_features(
+        model,
+        raw,
+        steps=options.steps,
+        dtype=torch.float32 if options.float32 else torch.float16,
+        batch_size=options.batch_size,
+        device=find_device(options.device),
+        progress=not options.quiet,
+    )
+    features.save(out)
+    absent = int((~features.masks[features.modalities[0]].any(1)).sum())
+    shapes = [f"{name} {tuple(features.inputs[name].shape[1:])}" for name in features.modalities]
+    print(
+        f"{len(features)} samples: {', '.join(shapes)}, from {about['system']}"
+        f"{f', absent of {absent}' if absent else ''}. The feature file is {out}, "
+        f"{out.stat().st_size / 1e6:,.1f} MB."
+    )
 
 
 def _encoders(options: argparse.Namespace, streams: list[str], table: ClipTable) -> list[Encoder]:
