@@ -37,7 +37,7 @@ def ceiling_of(source: str, features: FeatureSet) -> float | None:
 
 
 def write_report(
-    results: Results, folder: Path, *, source: str, ceiling: float | None = None
+    results: Results, folder: Path, *, source: str, ceiling: float | None = None, note: str = ""
 ) -> str:
     """Write the tables, the figures and `report.md`, and return the table of systems as text.
 
@@ -46,6 +46,7 @@ def write_report(
         folder: where to write.
         source: where the data came from, as it was asked for.
         ceiling: the best score of the first metric that any model can reach.
+        note: a sentence more about how the systems were trained.
     """
     metric = results.metrics[0]
     word = WORDS.get(metric, metric.replace("_", " "))
@@ -53,7 +54,7 @@ def write_report(
     write_csv(folder / "table.csv", table)
     write_csv(folder / "runs.csv", results.every_run())
     shown = in_words(table)
-    parts = ["# Comparison", _protocol(results, source, ceiling, word), shown]
+    parts = ["# Comparison", _protocol(results, source, ceiling, word, note), shown]
     scores = {name: [run.scores[metric] for run in results.of(name)] for name in results.systems}
     axes = bars_with_seeds(scores, ceilings=ceiling, ylabel=word)
     alt = f"Bars of {word} on the {results.split} split, a dot for each seed."
@@ -106,7 +107,7 @@ def _cell(name: str, value: Any, deviation: float | None) -> str:
     return f"{value:.3f}{spread}"
 
 
-def _protocol(results: Results, source: str, ceiling: float | None, word: str) -> str:
+def _protocol(results: Results, source: str, ceiling: float | None, word: str, note: str) -> str:
     judged, seeds = results.judged, len(results.of(results.systems[0]))
     groups = len(np.unique(judged.group))
     told = (
@@ -114,6 +115,7 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str) -
         f"{groups} groups. Each system was trained with {seeds} seeds on the train split, and the "
         f"epoch chosen on valid. Numbers are means over the seeds ± their sample deviation."
     )
+    told += f" {note}" if note else ""
     if results.split == "valid":
         told += " The epoch was chosen on the judged samples themselves, so the scores flatter."
     if ceiling is not None:

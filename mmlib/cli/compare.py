@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmlib.cli.shared import Commands, add_data, add_device, load_data, warn_of_leaks
+from mmlib.cli.shared import (
+    Commands,
+    add_balance,
+    add_data,
+    add_device,
+    balance_of,
+    load_data,
+    warn_of_leaks,
+)
 
 
 def add(commands: Commands) -> None:
@@ -30,6 +38,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="for all systems; else each system's own")
+    add_balance(parser)
     parser.add_argument("--split", choices=("valid", "test"), help="what is judged; else test")
     add_device(parser)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
@@ -42,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.systems import find
     from mmlib.training.comparing import compare_systems
 
+    balance = balance_of(options)
     systems = [name.strip() for name in options.systems.split(",") if name.strip()]
     systems = ["majority", *(name for name in systems if name != "majority")]
     for name in systems:  # an unknown name should not wait for the data
@@ -62,7 +72,10 @@ def run(options: argparse.Namespace) -> None:
         recipe={"epochs": options.epochs},
         device=options.device,
         precision=options.precision,
+        **balance,
     )
     ceiling = ceiling_of(options.data, features)
-    print(write_report(results, folder, source=options.data, ceiling=ceiling))
+    chosen = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in balance.items())
+    note = f"For all of them: {chosen}." if chosen else ""
+    print(write_report(results, folder, source=options.data, ceiling=ceiling, note=note))
     print(f"Tables and figures are in {folder}; begin with {folder / 'report.md'}.")

@@ -60,6 +60,48 @@ def words_of(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def add_balance(parser: argparse.ArgumentParser) -> None:
+    """Declare what may be done about unequal classes and absent streams in training."""
+    parser.add_argument(
+        "--class-weights",
+        metavar="balanced|W,W,...",
+        help="what a sample of each class counts in the loss: balanced, or a number a class",
+    )
+    parser.add_argument(
+        "--sampling", choices=("balanced",), help="balanced: as many samples of each class an epoch"
+    )
+    parser.add_argument(
+        "--modality-dropout",
+        type=float,
+        metavar="RATE",
+        help="how often a sample loses a stream in training; else each system's own",
+    )
+    parser.add_argument(
+        "--monitor",
+        help="what chooses the best epoch, such as valid_balanced_accuracy (so where classes are "
+        "balanced); else valid_accuracy, or valid_mean_ccc",
+    )
+
+
+def balance_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Read what `add_balance` declared: those that were given, as `train_system` takes them."""
+    given: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("class_weights", "sampling", "modality_dropout", "monitor")
+        if getattr(options, name) is not None
+    }
+    words = given.get("class_weights", "balanced")
+    if words != "balanced":
+        try:
+            given["class_weights"] = [float(word) for word in words_of(words)]
+        except ValueError:
+            raise ValueError(
+                f"--class-weights is {words}, expected balanced, or a number for each class joined "
+                "by commas, such as 1,2.5,4."
+            ) from None
+    return given
+
+
 def add_smooth(parser: argparse.ArgumentParser) -> None:
     """Declare `--smooth`."""
     parser.add_argument(

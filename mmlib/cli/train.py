@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmlib.cli.shared import Commands, add_data, add_machine, is_main, load_data, warn_of_leaks
+from mmlib.cli.shared import (
+    Commands,
+    add_balance,
+    add_data,
+    add_machine,
+    balance_of,
+    is_main,
+    load_data,
+    warn_of_leaks,
+)
 
 
 def add(commands: Commands) -> None:
@@ -36,6 +45,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--patience", type=int, help="stop after so many epochs without a better one"
     )
+    add_balance(parser)
     parser.add_argument("--accumulate", type=int, default=1, help="parts a batch is computed in")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -47,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.systems import find
     from mmlib.training.jobs import RECIPE, train_system
 
+    balance = balance_of(options)
     find(options.system)  # an unknown name should not wait for the data
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("train", features, options.data)
@@ -65,9 +76,11 @@ def run(options: argparse.Namespace) -> None:
         precision=options.precision,
         accumulate=options.accumulate,
         progress=not options.quiet,
+        **balance,
     )
     if is_main():
-        shown = ("train_loss", "valid_loss", "valid_accuracy", "valid_mean_ccc")
+        watched = "valid_balanced_accuracy" if "balanced" in balance.values() else "valid_accuracy"
+        shown = ("train_loss", "valid_loss", watched, "valid_mean_ccc")
         last = history.iloc[-1]
         numbers = ", ".join(f"{name} {last[name]:.3f}" for name in shown if name in history)
         took = "1 epoch" if len(history) == 1 else f"{len(history)} epochs, in the last"

@@ -6,6 +6,7 @@ that differs, and a table of robustness should say so beside its numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from mmlib.systems.avt_ca import AVTCA
 from mmlib.systems.baselines import Concat, Early, Gated, Late, Majority, TensorFusion
 from mmlib.systems.ca_mmaaet import CAMMAAET
+from mmlib.systems.embracenet import CrossModalEmbraceNet
 from mmlib.systems.jmt import JMT
 
 Means = Literal["availability", "mask", "zeros", "refuses"]
@@ -34,8 +36,15 @@ class Absence(NamedTuple):
     words: str
 
 
+def _embracing(model: Any) -> Absence:
+    """Tell EmbraceNet from the crossmodal transformer alone, which is the same class."""
+    if model.config.fusion == "embrace":
+        return Absence("availability", "each feature is drawn from one that is there")
+    return Absence("mask", "its enriched state is zero")
+
+
 #: By class, since one class makes several of the registry's names.
-_DECLARED: dict[type[nn.Module], Absence] = {
+_DECLARED: dict[type[nn.Module], Absence | Callable[[Any], Absence]] = {
     Majority: Absence("mask", "looks at no stream"),
     Early: Absence("mask", "zeros beside a flag that says so"),
     Concat: Absence("mask", "its summary is zero"),
@@ -45,6 +54,7 @@ _DECLARED: dict[type[nn.Module], Absence] = {
     CAMMAAET: Absence("mask", "its summary is zero; the paper names no way to do without"),
     AVTCA: Absence("mask", "its states are zero; the paper names no way to do without"),
     JMT: Absence("mask", "its states are zero; the paper names no way to do without"),
+    CrossModalEmbraceNet: _embracing,
 }
 
 
@@ -61,7 +71,8 @@ def absence_of(model: Any) -> Absence:
     own = getattr(bare, "absence", None)
     if own is None:
         known = (_DECLARED[kind] for kind in type(bare).__mro__ if kind in _DECLARED)
-        return next(known, Absence("mask", "not declared; its mask is all False"))
+        found = next(known, Absence("mask", "not declared; its mask is all False"))
+        return found if isinstance(found, Absence) else found(bare)
     if not isinstance(own, Absence) or own.means not in MEANS:
         raise ValueError(
             f"{type(bare).__name__} declares absence={own!r}, expected an Absence(means, words) "

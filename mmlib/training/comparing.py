@@ -24,10 +24,12 @@ from mmlib.metrics import Comparison, compare, per_class
 from mmlib.systems import find
 from mmlib.training import checkpoints, evaluating, runs
 from mmlib.training.checkpoints import CheckpointError
-from mmlib.training.jobs import train_system
+from mmlib.training.jobs import train_system, with_modality_dropout
 
 DONE, OUTPUTS = "done.json", "outputs.safetensors"
 CLASSIFIED = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1")
+#: What may be chosen for all systems of a comparison alike, beside the recipe.
+CHOICES = ("modality_dropout", "class_weights", "sampling", "monitor")
 PREDICTED = ("mean_ccc", "mean_pearson", "mean_rmse")
 
 
@@ -198,7 +200,7 @@ def compare_systems(
         split: the samples that are judged.
         source: where the features came from, for the runs' descriptions.
         progress: whether a bar counts the runs.
-        **training: passed on to `train_system`.
+        **training: passed on to `train_system`: scale, recipe, modality_dropout, class_weights, ...
 
     Raises:
         UnknownSystem, ValueError: a system does not exist, or does not fit the data.
@@ -215,7 +217,9 @@ def compare_systems(
         )
     train_set = features.subset("train")
     for system in systems:  # what cannot be trained is said before anything is
-        find(system).config.for_dataset(train_set, scale=training.get("scale", "small"))
+        config = find(system).config.for_dataset(train_set, scale=training.get("scale", "small"))
+        if training.get("modality_dropout") is not None:
+            with_modality_dropout(system, config, training["modality_dropout"])
     judged = features.subset(split)
     found = []
     with tqdm(
@@ -254,6 +258,8 @@ def _run(
         "data": features.fingerprint(),
         "scale": training.get("scale", "small"),
         "recipe": {k: v for k, v in (training.get("recipe") or {}).items() if v is not None},
+        # What an earlier comparison did not know of is None there too.
+        **{name: training.get(name) for name in CHOICES},
     }
     if not (place / DONE).is_file():
         fresh = not (place / runs.CONFIG).is_file()

@@ -107,8 +107,8 @@ def fit(
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
         "weight_decay": weight_decay, "optimizer": optimizer, "seed": seed, "accumulate": accumulate,
         "clip_norm": clip_norm, "warmup_steps": warmup_steps, "schedule": schedule,
-        "patience": patience, "monitor": monitor, "samples": len(train_set),
-        "class_weights": weights, "sampling": sampling,
+        "patience": patience, "class_weights": weights, "sampling": sampling, "monitor": monitor,
+        "samples": len(train_set),
     }  # fmt: skip
     _check(model, train_set, valid_set, settings)
     _check_balance(train_set, weights, sampling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def train_system(
     source: str = "",
     scale: str = "small",
     weights: str | None = None,
+    modality_dropout: float | None = None,
     seed: int = 0,
     resume: bool = False,
     recipe: dict[str, Any] | None = None,
@@ -47,11 +49,13 @@ def train_system(
         scale: "small" or "paper", or another preset that the system has.
         weights: public weights that an expert starts from, as its config takes them; None leaves it
             to the config.
+        modality_dropout: how often a sample loses a stream in training; None leaves it to the
+            config.
         seed: of weights, order and noise.
         resume: continue what the folder holds.
         recipe: epochs, batch_size, learning_rate, weight_decay, optimizer, patience where they are
             not the system's own; None counts as not given.
-        **settings: passed on to `fit`.
+        **settings: passed on to `fit`, such as class_weights and sampling.
 
     Returns:
         The model, which standardises its inputs by the train split, with the weights of the best
@@ -72,6 +76,8 @@ def train_system(
             f"{', '.join(sorted(EXPERTS))}."
         )
     config = kind.config.for_dataset(train_set, scale=scale, **start)
+    if modality_dropout is not None:
+        config = with_modality_dropout(system, config, modality_dropout)
     streams = getattr(config, "streams", features.modalities)
     if set(streams) != set(features.modalities):  # a system of two streams leaves the third alone
         features, train_set = features.select(streams), train_set.select(streams)
@@ -107,3 +113,30 @@ def _refuse_tokens(system: str, features: FeatureSet) -> None:
             f"which {system} would take for quantities; train a system that reads tokens (gpt), or "
             "make features of them first."
         )
+
+
+def with_modality_dropout(system: str, config: Any, rate: float) -> Any:
+    """Set how often a sample loses a stream in training, in a system that can do that.
+
+    Raises:
+        ValueError: the system cannot, or the rate is no probability below 1.
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(
+            f"modality dropout is {rate}, expected a rate from 0 to below 1, such as 0.35."
+        )
+    if not _drops_streams(config):
+        able = [name for name, kind in SYSTEMS.items() if _drops_streams(kind.config)]
+        raise ValueError(
+            f"{system} has no modality dropout, which neither its paper nor its model knows; leave "
+            f"--modality-dropout away, or take one of {', '.join(able)}."
+        )
+    if hasattr(config, "modality_rate"):  # a form of its own beside the rate
+        form = "drop" if rate else None
+        return replace(config, modality_dropout=form, modality_rate=rate)
+    return replace(config, modality_dropout=rate)
+
+
+def _drops_streams(config: Any) -> bool:
+    """Say whether a config has a modality dropout to set."""
+    return "modality_dropout" in {field.name for field in fields(config)}
