@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -87,22 +88,23 @@ class EmbraceNet(nn.Module):
     ) -> Any:
         """Dock and embrace; see the class."""
         availability = self._checked(inputs, availability)
-        some = next(iter(inputs.values()))
-        docked = self._dock(inputs, availability)  # M of (B, c), before the ReLU
-        p, total = self._weights(some, availability, probabilities)  # (B or 1, M), (B or 1, 1)
+        docked = torch.stack(self._dock(inputs, availability))  # (M, B, c), before the ReLU
+        p = self._weights(next(iter(inputs.values())), availability, probabilities)
         if self.training or self.evaluation == "sample":
-            fused, choice = self._draw(docked, p, total)
-        else:
-            share = (p / torch.where(total > 0, total, 1.0)).to(docked[0].dtype)
-            together = torch.stack(docked, dim=1).relu()  # (B, M, c)
-            fused = (share[:, :, None] * together).sum(1)
-            choice = share[:, None, :].expand(*fused.shape, len(self.names))
+            index, some = self._draw(docked, p)
+            # A ReLU after the choice is the ReLU of what is chosen, and a third of the work.
+            fused = docked.gather(0, index[None])[0].relu()
+            fused = fused if some is None else fused * some
+            if not return_choice:
+                return fused
+            kinds = torch.arange(len(self.names), device=index.device)
+            choice = (index[..., None] == kinds).to(fused.dtype)
+            return fused, choice if some is None else choice * some[..., None]
+        share = self._shares(docked, p)  # (M, B or 1, 1)
+        fused = (docked.relu() * share).sum(0)
         if not return_choice:
             return fused
-        if choice.dtype == torch.int64:
-            kinds = torch.arange(len(self.names), device=choice.device)
-            choice = (choice[..., None] == kinds).to(fused.dtype)
-        return fused, choice
+        return fused, share.permute(1, 2, 0).expand(*fused.shape, -1)
 
     def extra_repr(self) -> str:
         """Show what the docking layers do not."""
@@ -127,36 +129,52 @@ class EmbraceNet(nn.Module):
         return docked
 
     def _weights(
-        self, some: Tensor, availability: Tensor | None, probabilities: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Give p, not yet scaled to sum to one, and its sum, in float32 or better."""
-        wide = torch.promote_types(some.dtype, torch.float32)
+        self, like: Tensor, availability: Tensor | None, probabilities: Tensor | None
+    ) -> Tensor | None:
+        """Give p of what is available, (B or 1, M), not yet scaled; None where all are alike.
+
+        In float32 at least: half precision has too few digits to draw with.
+        """
+        if availability is None and probabilities is None:
+            return None
+        wide = torch.promote_types(like.dtype, torch.float32)
         if probabilities is None:
-            p = torch.ones(1, len(self.names), dtype=wide, device=some.device)
+            p = torch.ones(1, len(self.names), dtype=wide, device=like.device)
         else:
-            p = self._checked_probabilities(probabilities, len(some)).to(some.device, wide)
+            p = self._checked_probabilities(probabilities, len(like)).to(like.device, wide)
         if availability is not None:
             p = p * availability
-        total = p.sum(-1, keepdim=True)
-        if self.on_empty == "raise" and not (availability is None and probabilities is None):
-            empty = (total <= 0).squeeze(-1).expand(len(some)).nonzero().flatten()
-            if len(empty):
-                rows = ", ".join(str(row) for row in empty[:8].tolist())
+        if self.on_empty == "raise":
+            empty = (p.sum(-1) <= 0).expand(len(like)).nonzero().flatten().tolist()
+            if empty:
+                rows = ", ".join(map(str, empty[:8])) + (", ..." if len(empty) > 8 else "")
                 raise ValueError(
-                    f"sample {rows}{', ...' if len(empty) > 8 else ''} of {len(some)} has no "
-                    f"modality to draw from ({', '.join(self.names)}: all absent, or of "
-                    "probability 0). Leave such samples out, or build with on_empty='zeros'."
+                    f"no modality to draw from in sample {rows} of {len(like)}: of "
+                    f"{', '.join(self.names)} each is absent there, or of probability 0. Leave "
+                    "such samples out, or build with on_empty='zeros'."
                 )
-        return p, total
+        return p
 
-    def _draw(self, docked: list[Tensor], p: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw a modality for each feature and take it; the number of samples without one is M."""
-        place = torch.rand(docked[0].shape, dtype=p.dtype, device=p.device) * total  # (B, c)
-        edges = p.cumsum(-1)  # (B or 1, M)
-        choice = (place[..., None] >= edges[:, None]).sum(-1)  # (B, c), M where there is none
-        together = torch.stack(docked, dim=-1)
-        fused = together.gather(-1, choice.clamp(max=len(docked) - 1)[..., None]).squeeze(-1)
-        return (fused.relu() * (total > 0)).to(fused.dtype), choice
+    def _draw(self, docked: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Draw a modality for each feature, (B, c); and say where there is one at all, (B, 1)."""
+        count, *shape = docked.shape
+        if p is None:
+            return torch.randint(count, shape, device=docked.device), None
+        # Summed one by one and not by cumsum: where the last ones have p = 0, the sums are then
+        # equal to the last bit, and no place in [0, total) lies between them.
+        edges = list(accumulate(p[..., None].unbind(1)))  # M of (B or 1, 1)
+        place = torch.rand(shape, dtype=p.dtype, device=p.device) * edges[-1]
+        index = torch.zeros(shape, dtype=torch.int64, device=p.device)
+        for edge in edges[:-1]:
+            index += place >= edge
+        return index, None if self.on_empty == "raise" else (edges[-1] > 0).to(docked.dtype)
+
+    def _shares(self, docked: Tensor, p: Tensor | None) -> Tensor:
+        """Scale p to sum to one, zero where there is nothing: (M, B or 1, 1)."""
+        if p is None:
+            return docked.new_full((len(docked), 1, 1), 1.0 / len(docked))
+        total = p.sum(-1, keepdim=True)
+        return (p / torch.where(total > 0, total, 1.0)).to(docked.dtype).mT[..., None]
 
     def _width(self, name: str) -> int:
         return int(self.docking[name].in_features)  # type: ignore[arg-type]
