@@ -431,7 +431,7 @@ show_figure(
 # %% tags=["claim"]
 assert min(hits) > 0.9 and min(mass) > 0.8
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # ## When nobody needs to ask
 #
 # Next play: *beat*. Four expressions again, no lights. The **voice** stresses one instant, and the face in that
@@ -445,7 +445,7 @@ assert min(hits) > 0.9 and min(mass) > 0.8
 #
 # **Predict, then run.** Which model wins when both streams are perfectly aligned?
 
-# %%
+# %% tags=["guided"]
 together = stage(theatre.make("beat", n=1400, seed=0, lag=0), ticks=12)
 beat_widths = together.train.widths
 FIVE = (0, 1, 2, 3, 4)
@@ -480,16 +480,16 @@ show_figure(
     "into two groups, some near one and some below a half.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert min(scores["frame-wise concat"]) > 0.9
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # **Aligned streams need no attention.** The frame-wise model gets the pairing for nothing. Attention first has to discover that "now" means "now", and it
 # is not sure to. Count the seeds that failed. Had we run one seed, we might have shown you a success, or written off the method.
 #
 # We leave the failures in, because they are instructive. Let us open them up. **Predict:** a failed seed is still right far more often than chance. Which tick does it listen to, and what has it learned about the offset 0?
 
-# %%
+# %% tags=["guided"]
 order = sorted(FIVE, key=lambda seed: scores["cross-attention"][seed])
 beat_tick = (12 * together.clips.beat).long()[:, None]
 for seed in order:
@@ -511,7 +511,7 @@ show_figure(
     "valley there, five offsets wide.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # A failed seed has learned the **photographic negative**: it listens to every tick *except* the beat's, and each tick looks everywhere *except* at its own
 # frame and the frames beside it. All that is left of the moment is a faint extra share for the one frame that nobody looks away from: the last number of each
 # line. Training settled there and stayed.
@@ -598,14 +598,14 @@ check("03.3", recover_lag)
 for planted in (0, 3, 5):
     show(f"planted {planted}, recovered", use("03.3")(correlate(planted), 6))
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Now *beat* again, with the face four frames behind the voice. A moment lasts three frames, so at the instant of the beat the face still shows
 # **another** expression.
 #
 # **Predict, then run.** What becomes of the frame-wise model? And of cross-attention, with the same 23 numbers? The third model is frame-wise too, but a
 # **recurrent layer** (a GRU) reads the frames from left to right and can remember that it heard a beat.
 
-# %%
+# %% tags=["guided"]
 late = stage(theatre.make("beat", n=1600, seed=0, lag=4), ticks=12)
 frame_late = train(frame_by_frame, late)
 voice_late = train(voice_asks, late)
@@ -626,16 +626,16 @@ show_figure(
     "recurrent layer both stand close to one.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert max(scores["frame-wise concat"]) < 0.5
 assert min(scores["recurrent (GRU)"]) > 0.85
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # The frame-wise model breaks: the frame beside the beat is the wrong one. (The dotted line is not 1/4 here: a beat needs four frames after it, so the
 # answer lies in a late moment more often, and whoever knows only that can reach 3/8.) Cross-attention repairs it. **So does the GRU**, to within a few hundredths. Please do not leave with
 # "only attention can do this". Attention does it with 23 numbers that you can *read*:
 
-# %%
+# %% tags=["guided"]
 profiles = {
     f"seed {seed}": model.offset_profile()[1].cpu()
     for seed, model in zip(SEEDS, voice_late, strict=True)
@@ -650,11 +650,11 @@ print("lag recovered from the attention of each seed:", *recovered)
 print(f"weight in the planted moment  {in_full(mass)}")
 print(f"peak in the planted moment    {in_full(hits)}")
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Two witnesses that never met, the correlation of mouth and energy in one play and the attention of a trained model in another, are read by the same
 # six lines of yours.
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # ## A map that nobody reads
 #
 # Now a warning. Most published blocks put a **shortcut** around the attention: a residual path, or a concatenation behind it. Here is the smallest
@@ -663,7 +663,7 @@ print(f"peak in the planted moment    {in_full(hits)}")
 #
 # **Predict, then run.** What is its accuracy? How often does the peak of its attention lie in the planted moment?
 
-# %%
+# %% tags=["guided"]
 beside = train(
     lambda: ConcatWithAttention(query="audio", context="vision", widths=beat_widths, num_classes=8),
     together,
@@ -687,10 +687,10 @@ show_figure(
     "different places, and not all of them, or none, at the moment.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert min(right) > 0.6 and max(hits) < 0.6
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # A model that is right on most clips or nearly all, with an attention map that is little or no better than chance. Nothing is wrong with it: the pairing came in through the
 # shortcut, so the attention was free to do anything. **Accuracy does not certify an attention map.**
 #
@@ -698,7 +698,7 @@ assert min(right) > 0.6 and max(hits) < 0.6
 # whether the model minds. (All that takes is a query of zeros, and a bias of zeros where there is one.)
 
 
-# %%
+# %% tags=["guided"]
 def blindfolded(model):
     """The same model, all of whose attention weights are equal."""
     twin = deepcopy(model)
