@@ -18,6 +18,9 @@ from mmlib.backbones.upsampling import Upsampling
 HEAD = "fc3."
 #: Pooled steps that are computed at once: what lies between them is never held for a whole clip.
 STEPS_AT_ONCE = 5
+#: Numbers of the last state of a batch from which on they are computed anew on the way back: with all
+#: that stands before them, about a GB.
+HELD = 2**24
 
 
 class Pooled(NamedTuple):
@@ -192,8 +195,9 @@ class WaveRNN(nn.Module):
     def features(self, waveform: Tensor, spectrogram: Tensor, mask: Tensor | None = None) -> Tensor:
         """Make few vectors of each sound, a stretch at a time; see the class.
 
-        Without gradients nothing per sample outlives its stretch; with them, what a stretch needs
-        is computed again on the way back, so that memory grows with a stretch and not with a clip.
+        Without gradients nothing per sample outlives its stretch; with them, what a stretch of a
+        large batch needs is computed again on the way back, so that memory grows with a stretch and
+        not with a clip.
         """
         self._check(waveform, spectrogram, mask)
         sound = waveform[:, 0]
@@ -208,7 +212,7 @@ class WaveRNN(nn.Module):
         for start in range(0, sound.shape[1], self.pool.size * STEPS_AT_ONCE):
             end = min(start + self.pool.size * STEPS_AT_ONCE, sound.shape[1])
             given = (sound, upsampled, auxiliary, mask, first, second, start, end)
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and sound.numel() * self.feature_dim > HELD:
                 part, first, second = checkpoint(self._stretch, *given, use_reentrant=False)
             else:
                 part, first, second = self._stretch(*given)

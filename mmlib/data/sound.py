@@ -62,6 +62,43 @@ def mel_filters(
     return filters.float()
 
 
+@functools.lru_cache(maxsize=8)
+def _resampling_kernel(up: int, down: int, crossings: int = 16, rolloff: float = 0.95) -> Tensor:
+    """Windowed sincs, one for each of `up` places between `down` samples; (up, 1, width), float32."""
+    cutoff = rolloff * min(up, down)
+    reach = math.ceil(crossings * down / cutoff)
+    tap = torch.arange(-reach, reach + down, dtype=torch.float64) / down
+    place = torch.arange(up, dtype=torch.float64)[:, None] / up
+    phase = ((tap - place) * cutoff).clamp(-crossings, crossings)
+    taper = torch.cos(phase * (math.pi / (2 * crossings))).square()
+    return (torch.sinc(phase) * taper * (cutoff / down)).float()[:, None]
+
+
+def resample(waveform: Tensor, before: int, after: int) -> Tensor:
+    """Bring a waveform from one sample rate to another, without what the lower one cannot hold.
+
+    A windowed sinc of 16 zero crossings a side; what lies beyond both ends counts as silence.
+
+    *Shape*: (N, L) -> (N, ceil(L * after / before)), on the waveform's device and of its dtype.
+
+    *Raises*: ValueError for another shape, or a rate that is not positive.
+    """
+    if waveform.dim() != 2 or before < 1 or after < 1:
+        raise ValueError(
+            f"a waveform of shape {tuple(waveform.shape)} from {before} to {after} Hz; expected "
+            "(batch, samples) and rates above 0"
+        )
+    common = math.gcd(before, after)
+    up, down = after // common, before // common
+    if up == down:
+        return waveform
+    kernel = _resampling_kernel(up, down).to(waveform)
+    reach = (kernel.shape[2] - down) // 2
+    padded = torch.nn.functional.pad(waveform, (reach, reach + down))
+    places = torch.nn.functional.conv1d(padded[:, None], kernel, stride=down)  # (N, up, L / down)
+    return places.transpose(1, 2).flatten(1)[:, : -(-waveform.shape[1] * up // down)]
+
+
 def check_waveform(waveform: Tensor, n_fft: int) -> None:
     """Raise a ValueError unless `waveform` is (N, L), real, finite and longer than half a window."""
     if waveform.dim() != 2:

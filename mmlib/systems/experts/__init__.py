@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmlib.systems.experts.facenet_gru import FaceNetGRU, FaceNetGRUConfig
 from mmlib.systems.experts.gpt import GPTExpert, GPTExpertConfig
+from mmlib.systems.experts.wavernn import WaveRNNExpert, WaveRNNExpertConfig
 
 #: By name: a configuration class and its model, which is made as `model(config=config)`.
 EXPERTS: dict[str, tuple[Any, Any]] = {
+    "facenet_gru": (FaceNetGRUConfig, FaceNetGRU),
     "gpt": (GPTExpertConfig, GPTExpert),
+    "wavernn": (WaveRNNExpertConfig, WaveRNNExpert),
 }
 
-__all__ = ["EXPERTS", "GPTExpert", "GPTExpertConfig"]
+__all__ = [
+    "EXPERTS",
+    "FaceNetGRU",
+    "FaceNetGRUConfig",
+    "GPTExpert",
+    "GPTExpertConfig",
+    "WaveRNNExpert",
+    "WaveRNNExpertConfig",
+]

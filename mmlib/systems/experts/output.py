@@ -1,0 +1,81 @@
+"""What the experts of sound and faces share: what they return, their classifier, their one stream."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmlib.data.feature_set import FeatureSet
+
+
+class Recognised(NamedTuple):
+    """What an expert says.
+
+    Shape:
+        logits: (B, C); embedding: (B, D), what the classifier reads, zero without a real step.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+
+
+class Classifier(nn.Sequential):
+    """Two layers with a ReLU between them.
+
+    Shape:
+        - x: (B, in_dim) -> logits (B, num_classes)
+
+    Source:
+        Crossmodal + EmbraceNet, section 4.1.2, Figure 3.
+
+    Choices:
+        E-33: two linear layers without an activation between them are one; hence the ReLU.
+    """
+
+    def __init__(self, *, in_dim: int, hidden_dim: int, num_classes: int) -> None:
+        """Build both."""
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, num_classes)
+        )
+
+
+def only_stream(
+    expert: str, name: str, inputs: dict[str, Tensor | None], masks: dict[str, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Take the one stream that an expert reads, and its mask; without one all steps are real.
+
+    Raises:
+        ValueError: it is missing, or the mask does not belong to it.
+    """
+    value = inputs.get(name)
+    if value is None:
+        came = ", ".join(key for key, other in inputs.items() if other is not None) or "nothing"
+        raise ValueError(f"{expert} reads {name}, but {came} came.")
+    if masks is None or name not in masks:
+        return value, torch.ones(value.shape[:2], dtype=torch.bool, device=value.device)
+    mask = masks[name]
+    if mask.dtype != torch.bool or mask.shape != value.shape[:2]:
+        raise ValueError(
+            f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of "
+            f"{tuple(value.shape[:2])}, True where a step is real."
+        )
+    return value, mask
+
+
+def refuse_misfit(expert: str, stream: str, dataset: FeatureSet) -> None:
+    """Refuse data without an expert's stream, or whose labels are not one class a sample.
+
+    Raises:
+        ValueError: so.
+    """
+    if stream not in dataset.modalities:
+        raise ValueError(
+            f"{expert} reads {stream}, but {dataset.name} has only {', '.join(dataset.modalities)}."
+        )
+    if dataset.class_names is None or dataset.label_step is not None:
+        kind = "numbers" if dataset.class_names is None else "of one step of a sequence"
+        raise ValueError(
+            f"{expert} tells one class a sample, but the labels of {dataset.name} are {kind}."
+        )
