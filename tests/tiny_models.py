@@ -90,3 +90,23 @@ def save_clip(folder: Path, *, seed: int = 0, whole: bool = False) -> str:
     size = {"shortest_edge": FRAME}, {"height": FRAME, "width": FRAME}
     transformers.CLIPImageProcessor(size=size[0], crop_size=size[1]).save_pretrained(folder)
     return str(folder)
+
+
+def save_gpt(folder: Path, *, seed: int = 0, entries: int = 37, **sizes) -> str:
+    """A GPT of width 12 as a language model, as the published one comes: no head for a choice.
+
+    Its tokenizer knows the letters, "no" in one piece, and little else.
+    """
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    torch.manual_seed(seed)
+    shape = {"n_positions": 40, "n_embd": 12, "n_layer": 2, "n_head": 3} | sizes
+    OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=entries, **shape)).save_pretrained(folder)
+    words = ["<unk>", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz"), "n", "no</w>"]
+    words += [f"<spare {number}>" for number in range(entries - len(words))]
+    numbers = {word: number for number, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(numbers))
+    (folder / "merges.txt").write_text("#version: 0.2\nn o</w>\n")
+    about = {"tokenizer_class": "OpenAIGPTTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    return str(folder)

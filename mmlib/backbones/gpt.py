@@ -20,6 +20,8 @@ from mmlib.backbones.dialogues import (
     special_tokens,
 )
 from mmlib.backbones.loading import PretrainedError, load_model, load_part, transformers
+from mmlib.data.batch import Batch
+from mmlib.losses import cross_entropy
 
 __all__ = [
     "GPT",
@@ -168,15 +170,17 @@ class EmotionGPT(nn.Module):
         tokens, segments, real = self._candidate(text[..., :2], mask)
         return self._states(tokens, segments, real).masked_fill(~real[..., None], 0.0), real
 
-    def losses(
-        self, output: GPTOutput, text: Tensor, mask: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        """Compute the three losses of Eq. 1, each a mean over samples."""
-        right = torch.zeros(len(labels), dtype=torch.long, device=labels.device)
+    def losses(self, output: GPTOutput, batch: Batch) -> dict[str, Tensor]:
+        """Compute the three losses of Eq. 1, each a mean over samples: choice, language, emotion.
+
+        Only emotions are classes, so only the last heeds the weights of the samples' classes.
+        """
+        right = torch.zeros(batch.size, dtype=torch.long, device=output.choice.device)
+        text, mask = batch.inputs["text"], batch.masks["text"]
         return {
             "choice": F.cross_entropy(output.choice.float(), right),
             "language": self._language(output.states, text, mask).mean(),
-            "emotion": F.cross_entropy(output.logits.float(), labels),
+            "emotion": cross_entropy(output.logits, batch),
         }
 
     def _language(self, states: Tensor, text: Tensor, mask: Tensor) -> Tensor:

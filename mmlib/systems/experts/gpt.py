@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from mmlib.backbones.gpt import (
@@ -20,6 +18,7 @@ from mmlib.backbones.gpt import (
 from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Phase
+from mmlib.systems.experts.output import only_stream, refuse_misfit
 
 
 @dataclass(frozen=True)
@@ -106,15 +105,7 @@ class GPTExpertConfig:
         scales = {"small": cls.small, "paper": cls.paper}
         if scale not in scales:
             raise ValueError(f"scale is {scale!r}, expected small or paper.")
-        if "text" not in dataset.modalities:
-            raise ValueError(
-                f"gpt reads text, but {dataset.name} has only {', '.join(dataset.modalities)}."
-            )
-        if dataset.class_names is None or dataset.label_step is not None:
-            raise ValueError(
-                f"gpt tells one emotion a sample apart, but {dataset.name} has labels that are "
-                f"{'numbers' if dataset.class_names is None else 'of a step'}."
-            )
+        refuse_misfit("gpt", "text", dataset)
         config = replace(scales[scale](), num_classes=dataset.num_outputs)
         config = config if weights is None else replace(config, weights=weights)
         special = special_tokens(dataset.inputs["text"][:], dataset.masks["text"])
@@ -161,6 +152,8 @@ class GPTExpert(nn.Module):
         ValueError: text is missing, or of another vocabulary.
     """
 
+    raw_streams = ("text",)
+
     def __init__(self, *, config: GPTExpertConfig) -> None:
         """Build the network, and load published weights where the config names any."""
         super().__init__()
@@ -180,7 +173,7 @@ class GPTExpert(nn.Module):
         masks: dict[str, Tensor] | None = None,
     ) -> GPTOutput:
         """Read the dialogues; see the class."""
-        return self.network(*_text_of({"text": text}, masks))
+        return self.network(*only_stream("gpt", "text", {"text": text}, masks))
 
     def features(
         self, *, masks: dict[str, Tensor] | None = None, **inputs: Tensor | None
@@ -191,11 +184,11 @@ class GPTExpert(nn.Module):
             returns: the states of the true candidate's tokens (B, T, D), zero where it has none, and
             their mask (B, T); `mmlib.layers.last_real` of them is what the head takes
         """
-        return self.network.features(*_text_of(inputs, masks))
+        return self.network.features(*only_stream("gpt", "text", inputs, masks))
 
     def losses(self, output: GPTOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute the three losses by name: choice, language, emotion."""
-        return self.network.losses(output, *_text_of(batch.inputs, batch.masks), batch.labels)
+        return self.network.losses(output, batch)
 
     def loss(self, output: GPTOutput, batch: Batch) -> Tensor:
         """Sum the losses with their coefficients (Eq. 1)."""
@@ -209,16 +202,3 @@ class GPTExpert(nn.Module):
         names = ("choice", "language", "emotion")
         weights = dict(zip(names, self.config.coefficients, strict=True))
         return Phase("", self.parameters(), self.losses, weights=weights)
-
-
-def _text_of(
-    inputs: Mapping[str, Any], masks: Mapping[str, Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """Take tokens and their mask."""
-    text = inputs.get("text")
-    if text is None:
-        raise ValueError("gpt needs text, the tokens of dialogues; none was given.")
-    mask = (masks or {}).get("text")
-    if mask is None:
-        mask = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
-    return text, mask
