@@ -23,7 +23,7 @@ _SHOWN = 20
 def _add(parser: Any) -> None:
     """Declare the options of both."""
     group = parser.add_argument_group(
-        "clips (ravdess, cremad)",
+        "clips (ravdess, cremad; meld takes --frames to --face-model and --workers, too)",
         "Sound and picture are cut to the same seconds. The feature file takes size x size x 3 bytes "
         "a picture: RAVDESS's 1,440 clips of 15 pictures take 3.3 GB at --size 224 and 0.8 GB at "
         "--size 112, as much again in the folder FEATURES.npz.cache, and as much memory. The cache lets "
@@ -31,16 +31,19 @@ def _add(parser: Any) -> None:
         "clip that something was amiss with.",
     )
     group.add_argument("--seconds", type=float, default=3.6, help="around the middle of each clip")
-    group.add_argument("--frames", type=int, default=15, help="spread evenly over these seconds")
+    group.add_argument(
+        "--frames", type=int, help="spread evenly over these seconds; left out: 15 (meld: 50)"
+    )
     group.add_argument(
         "--size",
         type=int,
-        default=224,
-        help="pixels of a picture's side; AVT-CA takes multiples of 8",
+        help="pixels of a picture's side; left out: 224 (meld: 160); AVT-CA takes multiples of 8",
     )
     group.add_argument("--audio", choices=("mfcc", "log_mel"), default="mfcc")
     group.add_argument(
-        "--streams", help="audio, vision or audio,vision; left out: what the clips have"
+        "--streams",
+        help="audio, vision or audio,vision; left out: what the clips have (meld: text, audio, "
+        "vision or several; left out: text)",
     )
     group.add_argument(
         "--faces",
@@ -91,11 +94,11 @@ def _made(options: argparse.Namespace, found: Found, class_names: Sequence[str])
     from mmlib.data.preparing import Recipe, prepare
 
     streams = _streams(options.streams, found)
-    detect = _detector(options) if "vision" in streams else None
+    detect = detector(options) if "vision" in streams else None
     recipe = Recipe(
         seconds=options.seconds,
-        frames=options.frames,
-        size=options.size,
+        frames=15 if options.frames is None else options.frames,
+        size=224 if options.size is None else options.size,
         audio=options.audio,
         detect=detect,
     )
@@ -121,19 +124,19 @@ def _made(options: argparse.Namespace, found: Found, class_names: Sequence[str])
         f"clips shorter than {options.seconds:g} seconds, masked where they lack": list(lasts),
     }
     report = out.with_suffix(".report.csv")
-    notes += [_sentence(what, names, lasts, report) for what, names in told.items() if names]
-    _write_report(report, told, lasts, made.failures)
+    notes += [sentence(what, names, lasts, report) for what, names in told.items() if names]
+    write_report(report, told, lasts, made.failures)
     return Made(made.features, notes, made.failures, made.left_out)
 
 
-def _sentence(what: str, names: Sequence[str], lasts: Mapping[str, str], report: Path) -> str:
+def sentence(what: str, names: Sequence[str], lasts: Mapping[str, str], report: Path) -> str:
     """Name some, or as many as can be read and where the others are."""
     more = f", ... (all in {report})" if len(names) > _SHOWN else ""
     shown = [f"{name}{lasts.get(name, '')}" for name in names[:_SHOWN]]
     return f"{what} ({len(names)}): {', '.join(shown)}{more}"
 
 
-def _write_report(
+def write_report(
     path: Path,
     told: Mapping[str, Sequence[str]],
     lasts: Mapping[str, str],
@@ -164,7 +167,7 @@ def _streams(words: str | None, found: Found) -> tuple[str, ...]:
     return streams
 
 
-def _detector(options: argparse.Namespace) -> Detect | None:
+def detector(options: argparse.Namespace) -> Detect | None:
     """Load the face detector, before any clip is read."""
     from mmlib.data.extras import NotInstalled
     from mmlib.data.faces import FaceDetector

@@ -19,12 +19,14 @@ class Made(NamedTuple):
         notes: sentences for the user, without the command's name and in the order to be said.
         failures: every stream of every clip that could not be had.
         left_out: the clips of which no stream could be had.
+        written: the features stand in `--out` already, which is a feature folder.
     """
 
     features: FeatureSet
     notes: Sequence[str] = ()
     failures: Sequence[Failure] = ()
     left_out: Sequence[str] = ()
+    written: bool = False
 
 
 class Entry(NamedTuple):
@@ -36,8 +38,13 @@ class Entry(NamedTuple):
             same function may stand in several entries and is called once. `--dataset`, `--root`,
             `--out` and `--quiet` are there already.
         make: reads `options.root` and makes the features; refuses by a ValueError of one sentence.
+        folders: `--out` may be a feature folder, too, which `make` writes itself.
+        table: writes a table of clips, for `extract`, where `--out` is a csv file, and gives the
+            sentences to be said.
     """
 
     about: str
     add: Callable[[Any], None] | None
     make: Callable[[argparse.Namespace], Made]
+    folders: bool = False
+    table: Callable[[argparse.Namespace], Sequence[str]] | None = None

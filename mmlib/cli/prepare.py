@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from mmlib.cli import affwild2, clips, mosei
+from mmlib.cli import affwild2, clips, meld, mosei
 from mmlib.cli.entries import Entry, Made
 from mmlib.cli.shared import Commands, report_failures, say
 
@@ -15,6 +15,7 @@ DATASETS: dict[str, Entry] = {
     "cremad": clips.CREMAD,
     "mosei": mosei.MOSEI,
     "affwild2": affwild2.AFFWILD2,
+    "meld": meld.MELD,
 }
 
 
@@ -29,7 +30,11 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
     parser.add_argument("--root", required=True, help="the folder it was unpacked into")
-    parser.add_argument("--out", required=True, help="FEATURES.npz")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="FEATURES.npz (meld: also a folder, or a TABLE.csv for extract)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     for declare in dict.fromkeys(entry.add for entry in DATASETS.values() if entry.add):
         declare(parser)
@@ -37,19 +42,43 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prepare, write the feature file, and name what could not be had."""
-    out = Path(options.out)
+    out, entry = Path(options.out), DATASETS[options.dataset]
+    if entry.table and out.suffix == ".csv":
+        for sentence in entry.table(options):
+            say(f"mmlib prepare: {sentence}")
+        return
+    if not entry.folders or out.suffix:
+        _check_file(out)
+    else:
+        _check_folder(out)
+    made = entry.make(options)
+    if not made.written:
+        made.features.save(out)
+    _describe(made, out)
+    for note in made.notes:
+        say(f"mmlib prepare: {note}")
+    report_failures("prepare", made.failures, made.left_out)
+
+
+def _check_file(out: Path) -> None:
+    """Refuse what is no feature file's name, before any work."""
     if out.suffix != ".npz":
         raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
     if out.is_dir():
         raise ValueError(
             f"--out is {out}, which is a folder; expected the name of a file to write."
         )
-    made = DATASETS[options.dataset].make(options)
-    made.features.save(out)
-    _describe(made, out)
-    for note in made.notes:
-        say(f"mmlib prepare: {note}")
-    report_failures("prepare", made.failures, made.left_out)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that holds something else, or a file, before any work."""
+    from mmlib.data.feature_folder import is_feature_folder
+
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_feature_folder(out)):
+        raise ValueError(
+            f"--out is {out}, which holds something else than features; expected a new folder, or "
+            "a feature file such as features.npz."
+        )
 
 
 def _describe(made: Made, out: Path) -> None:
@@ -63,7 +92,9 @@ def _describe(made: Made, out: Path) -> None:
         for number, name in enumerate(features.class_names or ())
     ]
     kinds = f"; {', '.join(classes)}" if classes else ""
+    files = list(out.iterdir()) if out.is_dir() else [out]
+    size = sum(file.stat().st_size for file in files) / 1e6
     print(
-        f"{len(features)} samples ({', '.join(told)}): {', '.join(shapes)}{kinds}. The feature file "
-        f"is {out}, {out.stat().st_size / 1e6:,.1f} MB."
+        f"{len(features)} samples ({', '.join(told)}): {', '.join(shapes)}{kinds}. The feature "
+        f"{'folder' if out.is_dir() else 'file'} is {out}, {size:,.1f} MB."
     )

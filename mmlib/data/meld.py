@@ -31,6 +31,13 @@ FILES = {
     "test": "test_sent_emo.csv",
 }
 
+#: The folder of clips of each split in the release.
+FOLDERS = {
+    "train": "train_splits",
+    "valid": "dev_splits_complete",
+    "test": "output_repeated_splits_test",
+}
+
 #: How many utterances of each emotion the release has, in the order of `EMOTIONS`.
 RELEASED_COUNTS = {
     "train": (4710, 1743, 683, 1109, 1205, 268, 271),
@@ -262,7 +269,8 @@ def _seconds(stamp: str) -> float:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Give each row with its line, and refuse one that has not the header's number of cells."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
         names = {name.lower(): name for name in _COLUMNS}
@@ -283,6 +291,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 )
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, dict(zip(header, map(str.strip, cells), strict=True))
+        if text.endswith(","):  # the last row has all its commas, and ends behind them
+            raise FeatureError(
+                f"{path}, line {reader.line_num}: the file is cut off there, fetch it again."
+            )
     except csv.Error as error:
         raise FeatureError(
             f"{path}, line {reader.line_num}: this is no whole row of a csv file ({error}); fetch "

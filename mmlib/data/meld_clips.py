@@ -25,7 +25,7 @@ from mmlib.data.faces import Detect, centre_squares, crop_faces, identity_of
 from mmlib.data.feature_cache import Kept
 from mmlib.data.feature_set import FeatureError, listed
 from mmlib.data.media import MediaError, read_frames, read_sound
-from mmlib.data.meld import Utterance
+from mmlib.data.meld import FOLDERS, Utterance
 
 #: What may be amiss with clips.
 FAULTS = {
@@ -115,12 +115,12 @@ def find_clips(
         told = path.relative_to(root).as_posix()
         match = _NAME.fullmatch(path.stem)
         split = _split_of(path.relative_to(root), splits)
+        if split is not None and split not in splits:
+            continue  # its csv file is not there
         if path.name.startswith("."):
             faults["hidden"].append(told)
         elif match and split is None:
             faults["unplaced"].append(told)
-        elif match and split not in splits:
-            continue  # of a split whose csv file is not there
         elif match and (split, int(match[1]), int(match[2])) in wanted:
             places[str(split), int(match[1]), int(match[2])].append(path)
         else:
@@ -137,7 +137,7 @@ def find_clips(
             faults["missing"].append(one.id)
             found.append(replace(one, clip=None))
             continue
-        best, *others = sorted(paths, key=_rank)
+        best, *others = sorted(paths, key=lambda path: _rank(path, FOLDERS[one.split]))
         # The same utterance as sound alone, beside its video, is no second copy.
         same = [path for path in others if path.suffix.lower() == best.suffix.lower()]
         faults["double"] += [path.relative_to(root).as_posix() for path in same]
@@ -269,8 +269,9 @@ def _split_of(path: Path, splits: Collection[str]) -> str | None:
     return next(iter(splits)) if len(splits) == 1 else None
 
 
-def _rank(path: Path) -> tuple[int, int, Path]:
-    return _FORMS.index(path.suffix.lower()), len(path.parts), path
+def _rank(path: Path, official: str) -> tuple[int, bool, int, Path]:
+    """Order copies: with a picture, in the release's own folder, not deep in it."""
+    return _FORMS.index(path.suffix.lower()), official not in path.parts, len(path.parts), path
 
 
 def _seconds(path: Path) -> float | None:

@@ -8,7 +8,7 @@ other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -144,6 +144,7 @@ def prepare(
     streams: Sequence[str] = STREAMS,
     given: Mapping[str, Given] | None = None,
     folder: str | Path | None = None,
+    accept: Callable[[Sequence[Failure]], None] | None = None,
     workers: int = 1,
     name: str = "features",
     progress: bool = True,
@@ -162,6 +163,7 @@ def prepare(
         given: streams that are there already, name -> features (N, T, D) and mask (N, T) of all
             clips; a clip with a real step in them is never left out.
         folder: of features, to be written clip by clip, for more than memory holds; None: no folder.
+        accept: sees what could not be had before any features are gathered, and may raise.
         workers: processes; 1 works in this one. A script that asks for several must stand behind
             `if __name__ == "__main__":`, for each process reads it again.
         name: of the feature set.
@@ -197,6 +199,8 @@ def prepare(
         for row in sorted(reasons)
         for stream, reason in reasons[row].items()
     ]
+    if accept is not None:
+        accept(failures)
     known = torch.stack([mask.any(1) for _, mask in given.values()]).any(0) if given else None
     rows = [
         row
