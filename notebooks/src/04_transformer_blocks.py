@@ -394,7 +394,7 @@ show("lengths 7 and 7:", out.shape)
 # One block, one question: **who asks?** Either each frame asks the words, or each word asks the frames; then the mean over time, then one
 # linear layer.
 
-# %%
+# %% tags=["guided"]
 play = theatre.make("spotlight", n=1500, seed=0, num_frames=16).features()
 learn, test = play.subset(play.split != "test"), play.subset("test")
 OTHER = {"text": "vision", "vision": "text"}
@@ -463,10 +463,10 @@ def report(scores):
         print(f"{name:34} {'  '.join(f'{value:.3f}' for value in values)}")
 
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # **Predict, then run.** Chance is one in four, for the reason of lesson 03. The wrong residual: which of the two directions will it ruin?
 
-# %%
+# %% tags=["guided"]
 asked = {}
 for who, target, around in (
     ("frames", "vision", "query"),
@@ -485,13 +485,13 @@ show_figure(
     "chance, one in four. Words ask: near a half, a little lower with the source added.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert min(asked["frames ask, add the query"]) > 0.85  # "close to one"
 assert max(asked["frames ask, add the source"]) < 0.45
 assert all(0.35 < value < 0.75 for value in asked["words ask, add the query"])
 assert min(asked["words ask, add the source"]) > 0.35
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Where frames ask, the slip is fatal: what attention brings home is made of words, and the frame's own face should have come in through the
 # residual.
 #
@@ -547,7 +547,7 @@ check("04.2", two_way)
 # already holds the first. The mean over *all* steps is the commonest slip: it runs, and padding waters every average down.
 
 
-# %%
+# %% tags=["guided"]
 class TwoWay(nn.Module):
     """Both directions at once, each with the library's block."""
 
@@ -569,11 +569,11 @@ class TwoWay(nn.Module):
         return (self.classify(self.fuse(a, b, *blocks, masks["text"], masks["vision"])),)
 
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # **Predict, then run.** One direction reaches about a half, the other nearly one. What will both together reach: the mean, the better one,
 # more?
 
-# %%
+# %% tags=["guided"]
 both = {
     "words ask": asked["words ask, add the query"],
     "frames ask": asked["frames ask, add the query"],
@@ -585,11 +585,11 @@ show_figure(
     alt="Three bars with a dot for every seed: words ask, near a half; frames ask, near one; both ways, near one.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert min(both["both ways"]) > 0.85
 assert min(both["both ways"]) > max(both["words ask"])
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Both ways are as good as the better one. That is the honest gain: not more than the right direction, but **you need not know which one is
 # right**, for twice the weights. (The paper has three streams, so each target gets two answers; it multiplies them, Eq. 12. That needs
 # answers of equal length, which is one reason for letting the target ask: E-05, E-14. You build it in lesson 13.)
@@ -769,7 +769,7 @@ show_figure(
 products = codes @ codes.T
 assert all(products.diagonal(k).std(correction=0) < 1e-3 for k in range(-30, 31))
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # ## Where order pays, and where it does not
 #
 # Two questions about the same clips, one for each answer. Each clip shows four expressions; we keep those that hold a smile **and** a tear.
@@ -777,7 +777,7 @@ assert all(products.diagonal(k).std(correction=0) < 1e-3 for k in range(-30, 31)
 # 1. **Did the smile come before the tears?** Play a clip backwards, and the answer turns round.
 # 2. **Was there anger or fear, at any time?** Play it backwards, and the answer stays.
 
-# %%
+# %% tags=["guided"]
 clips = theatre.make("spotlight", n=4000, seed=0)
 name_of = theatre.EMOTIONS.index
 shows = {
@@ -823,13 +823,13 @@ show_figure(
     f"answer to the first is {answer[0]}, to the second {answer[1]}.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # **Predict, then run.** Three models: a block and the mean over time; the same behind position codes; a recurrent layer (a GRU, its last
 # state). We judge them on unseen actors, every test clip played forwards **and** backwards. Without positions: what is the accuracy, to the
 # last digit?
 
 
-# %%
+# %% tags=["guided"]
 class Watch(nn.Module):
     """One block over the frames, the mean over time, one linear layer."""
 
@@ -871,18 +871,18 @@ print(
 )
 report(order_scores)
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert all(abs(score - 0.5) < 0.005 for score in order_scores["no positions"])
 assert min(order_scores["positions"]) > 0.95 and min(order_scores["GRU"]) > 0.95
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Exactly a half. This is no matter of training: block and mean together are *invariant*, so a clip and its reversal get the **same**
 # answer, and one of the two is wrong. No width, depth or patience helps. Position codes lift that ceiling from .5 to 1, and so does a
 # recurrent layer.
 #
 # Now the second question, to which order is noise. To make it hard we give only **twenty** clips to learn from, and five seeds.
 
-# %%
+# %% tags=["guided"]
 few = learn_any.subset(slice(0, 20))
 guess = max(test_any.labels.float().mean().item(), 1 - test_any.labels.float().mean().item())
 any_scores, learnt = {}, {}
@@ -903,13 +903,13 @@ show_figure(
     "Anger or fear, learnt from twenty clips: without positions at one, with positions a little lower, the GRU lower still.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 mean = {name: sum(values) / len(values) for name, values in any_scores.items()}
 assert all(min(values) > 0.99 for values in learnt.values())
 assert min(any_scores["no positions"]) > 0.95
 assert mean["no positions"] > mean["positions"] > mean["GRU"] - 0.02
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # All three know their twenty clips by heart. On new actors the bag of steps does best: it knows by construction that order is of no
 # account, which the others had to learn from twenty examples, and learned only in part. A small price, but a price. **An invariance is
 # knowledge: worth having where it is true, and a ceiling where it is false.**
