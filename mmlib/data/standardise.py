@@ -12,7 +12,7 @@ from mmlib.data.feature_set import FeatureSet
 from mmlib.data.features import refuse_not_finite
 from mmlib.data.stored_stream import Stream
 
-_NUMBERS_AT_ONCE = 2**22
+_NUMBERS_AT_ONCE = 2**19
 
 
 class Standardised(nn.Module):

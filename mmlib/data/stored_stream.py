@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_BYTES_AT_ONCE = 2**25
+_BYTES_AT_ONCE = 2**24
 
 
 class StoredStream:
