@@ -186,8 +186,8 @@ def check_expected(answer: Any) -> None:
             "some shares are zero, and the stream that has none holds NaN: it was never recorded"
         )
         _right_moments(answer, gaps, shares, tried, hint=3)
-        tried = "three docks that say the same, 0.1 with shares .3, .3, .4: nothing to spread"
-        same = torch.full((2, 5, 3), 0.1, device=device)
+        tried = "docks that say the same in all 61 places, shares .3, .3, .4: nothing to spread"
+        same = (3 * fresh.normal(2, 61, 1)).to(device).repeat(1, 1, 3)
         _right_moments(answer, same, torch.tensor([0.3, 0.3, 0.4], device=device), tried, hint=2)
         tried = "docked in bfloat16, and shares in bfloat16"
         _right_moments(answer, docked.bfloat16(), shares.bfloat16(), tried, hint=3, atol=0.05)

@@ -99,7 +99,10 @@ def winners(
         name = names[place]
         _square(left, x, y, _look(name, names), name[0].upper(), size=9, on=True)
     left.set(xlim=(-0.6, columns - 0.4), ylim=(-0.6, rows - 0.4), xticks=[], yticks=[])
-    left.set_title(f"who gives each of the {len(places)} features", size=11)
+    words = f"who gives each of the {len(places)} features"
+    if (places < 0).all():
+        words = f"nobody can give any of the {len(places)} features: zeros"
+    left.set_title(words, size=11)
     left.set_aspect("equal")
     left.spines[:].set_visible(False)
     for row, (name, share) in enumerate(zip(names, shares, strict=True)):

@@ -34,6 +34,7 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
     "09_avt_ca": [{"name": NEXT, "heads": NEXT}],
     "11_jmt": [{"model": NEXT, "seed": NEXT, "clip": UP}],
     "10_valence_arousal": [{"bias": UP, "scale": DOWN, "noise": UP}],
+    "12_embracenet": [{"trust in vision": UP, "audio": TICK, "text": TICK, "vision": TICK}],
 }
 
 # explore itself, and what calls it for a lesson.
