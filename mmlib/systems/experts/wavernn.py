@@ -238,12 +238,23 @@ class WaveRNNExpert(nn.Module):
         self, *, masks: dict[str, Tensor] | None = None, **inputs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Give the pooled states before WaveRNN's last layer, and which of them are real."""
-        sound, real = self.sound(*only_stream("wavernn", "audio", inputs, masks))
-        picture = self.spectrogram(sound)
-        waveform = resample(sound, self.config.spectrogram_rate, self.config.sample_rate)
-        real = real[:, _nearest(waveform, self.config.sample_rate, self.config.spectrogram_rate)]
-        states = self.network.features(waveform[:, None], picture, real)
-        return states, self.network.pool.mask(real)
+        waveform, picture, real = self.heard(*only_stream("wavernn", "audio", inputs, masks))
+        return self.network.features(waveform, picture, real), self.network.pool.mask(real)
+
+    @torch.no_grad()
+    def heard(self, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Make what WaveRNN reads, in full precision: half of it would hiss louder than a whisper.
+
+        Shape:
+            returns: waveform (B, 1, S), spectrogram (B, 1, n_freq, F), and what is real (B, S) bool
+        """
+        config = self.config
+        with torch.autocast(audio.device.type, enabled=False):
+            sound, real = self.sound(audio.float(), mask)
+            picture = self.spectrogram(sound)
+            waveform = resample(sound, config.spectrogram_rate, config.sample_rate)
+        real = real[:, _nearest(waveform, config.sample_rate, config.spectrogram_rate)]
+        return waveform.masked_fill(~real, 0.0)[:, None], picture, real
 
     def sound(self, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Join the blocks to the sound that is heard, cut or filled up with silence to whole hops.
@@ -267,7 +278,6 @@ class WaveRNNExpert(nn.Module):
         missing = hop * min(hops, config.n_time - config.kernel_size + 1) - sound.shape[1]
         return F.pad(sound, (0, missing)), F.pad(real, (0, missing))
 
-    @torch.no_grad()
     def spectrogram(self, sound: Tensor) -> Tensor:
         """Make the spectrogram that WaveRNN reads beside the waveform, in [0, 1].
 
@@ -277,18 +287,17 @@ class WaveRNNExpert(nn.Module):
         config = self.config
         around = (config.kernel_size - 1) // 2 * config.spectrogram_hop
         loudest = (config.window / 4) ** 2  # the power of a sine of full scale in a Hann window
-        with torch.autocast(sound.device.type, enabled=False):
-            spectrum = log_mel(
-                F.pad(sound.float(), (around, around)),
-                sample_rate=config.spectrogram_rate,
-                n_fft=config.n_fft,
-                hop=config.spectrogram_hop,
-                n_mels=config.n_freq,
-                f_min=config.f_min,
-                f_max=config.f_max,
-                floor=1e-10 * loudest,
-                window=config.window,
-            )
+        spectrum = log_mel(
+            F.pad(sound, (around, around)),
+            sample_rate=config.spectrogram_rate,
+            n_fft=config.n_fft,
+            hop=config.spectrogram_hop,
+            n_mels=config.n_freq,
+            f_min=config.f_min,
+            f_max=config.f_max,
+            floor=1e-10 * loudest,
+            window=config.window,
+        )
         decibels = _DECIBELS * (spectrum - math.log(loudest))
         return (1 + decibels / 100).clamp(0, 1).mT[:, None]
 
