@@ -138,7 +138,7 @@ class _Column:
 def _shown(value: Any, what: str, features: FeatureSet) -> str:
     if what == "label" and features.class_names is not None:
         return features.class_names[int(value)]
-    return str(value)
+    return listed([str(one) for one in np.ravel(value)])
 
 
 def _spread(

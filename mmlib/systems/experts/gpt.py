@@ -114,15 +114,16 @@ class GPTExpertConfig:
             shape = published_shape(config.weights)
             if shape.entries != special.entries:
                 raise ValueError(
-                    f"the text of {dataset.name} was encoded with a tokenizer of {special.entries} "
-                    f"entries, but '{config.weights}' has {shape.entries}; encode it with that "
-                    "model's own tokenizer, or start from random weights with scale small."
+                    f"the text of {dataset.name} was encoded with a tokenizer of {special.entries:,} "
+                    f"entries, but '{config.weights}' has {shape.entries:,}; prepare it with that "
+                    f"model's own (--tokenizer {config.weights}), or start from random weights "
+                    "(--scale small)."
                 )
             config = replace(config, **shape._asdict())
         if dataset.lengths["text"] > config.positions:
             raise ValueError(
                 f"the text of {dataset.name} has {dataset.lengths['text']} steps, but the model "
-                f"{config.positions} positions; encode it with a smaller max_length."
+                f"{config.positions} positions; prepare it again with a smaller --max-length."
             )
         return config
 
@@ -173,7 +174,8 @@ class GPTExpert(nn.Module):
         masks: dict[str, Tensor] | None = None,
     ) -> GPTOutput:
         """Read the dialogues; see the class."""
-        return self.network(*only_stream("gpt", "text", {"text": text}, masks))
+        given = {"text": text, "audio": audio, "vision": vision}
+        return self.network(*only_stream("gpt", "text", given, masks))
 
     def features(
         self, *, masks: dict[str, Tensor] | None = None, **inputs: Tensor | None
