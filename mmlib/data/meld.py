@@ -8,6 +8,7 @@ finds the clips.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -188,8 +189,8 @@ def read_sentences(root: str | Path, *, history: int = HISTORY) -> Sentences:
 def read_csv(path: str | Path, split: str, *, history: int = HISTORY) -> list[Utterance]:
     """Read one of MELD's csv files.
 
-    The text is UTF-8, or Windows-1252 as in some copies, or UTF-8 made of Windows-1252 taken for
-    Latin-1: in each the apostrophe of "It\u2019s" comes out as such.
+    The text is UTF-8, or Windows-1252 as in some copies, or a mixture, or UTF-8 made of Windows-1252
+    taken for Latin-1: in each the apostrophe of "It\u2019s" comes out as such.
 
     Args:
         path: the file.
@@ -308,12 +309,21 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise FeatureError(f"{path} cannot be read ({error.strerror or error}).") from None
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return data.decode(encoding).translate(_WINDOWS)
-        except UnicodeDecodeError:
-            continue
-    raise FeatureError(f"{path} is neither UTF-8 nor Windows-1252; fetch the file again.")
+    try:
+        return data.decode("utf-8-sig", "mmlib.windows").translate(_WINDOWS)
+    except UnicodeDecodeError:
+        raise FeatureError(
+            f"{path} is neither UTF-8 nor Windows-1252; fetch the file again."
+        ) from None
+
+
+def _as_windows(error: UnicodeError) -> tuple[str, int]:
+    """Take bytes that are no UTF-8 for Windows-1252, though all else may be UTF-8."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252"), error.end
+
+
+codecs.register_error("mmlib.windows", _as_windows)
 
 
 def _below(root: Path, name: str) -> list[Path]:

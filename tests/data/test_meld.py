@@ -20,6 +20,7 @@ HEADER = (
     "EndTime"
 )
 
+
 def row(dialogue, number, *, sentence="Well.", speaker="Ann", emotion="joy", sentiment="positive",
         start="0:01:02,500", end="0:01:04,000"):  # fmt: skip
     """Write a row as the release has them."""
@@ -117,6 +118,13 @@ def test_windows_apostrophes_and_dashes_come_out_as_such(write, encoding):
         data = text.encode(encoding)
     (one,) = read_csv(write(data), "train")
     assert one.sentence == said
+
+
+def test_a_single_byte_of_windows_spoils_no_other_sentence(write):
+    rows = [row(0, 0, sentence="It\u2019s"), row(0, 1, sentence="That\x92s")]
+    data = table(*rows).encode().replace(b"\xc2\x92", b"\x92")
+    said = [one.sentence for one in read_csv(write(data), "train")]
+    assert said == ["It\u2019s", "That\u2019s"]
 
 
 def test_line_ends_of_windows_empty_lines_and_breaks_in_quotes_are_no_matter(write):
