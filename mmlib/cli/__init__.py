@@ -22,6 +22,7 @@ from mmlib.cli import (
     grade,
     join,
     prepare,
+    robustness,
     split,
     train,
 )
@@ -32,6 +33,7 @@ COMMANDS = (
     train,
     evaluate,
     compare,
+    robustness,
     crossvalidate,
     split,
     download,

@@ -12,6 +12,7 @@ from mmlib.cli.shared import (
     add_device,
     balance_of,
     load_data,
+    say_heedless,
     warn_of_leaks,
 )
 
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
         find(name)
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("compare", features, options.data)
+    say_heedless("compare", options, systems[1:])  # that the majority looks at nothing is known
     split = options.split or ("test" if "test" in features.split else "valid")
     folder = Path(options.out)
     results = compare_systems(

@@ -102,6 +102,20 @@ def balance_of(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
+def say_heedless(command: str, options: argparse.Namespace, systems: Sequence[str]) -> None:
+    """Say of which systems a modality dropout that was asked for changes nothing."""
+    from mmlib.training.jobs import HEEDLESS
+
+    if options.modality_dropout is None:
+        return
+    for system in systems:
+        if system in HEEDLESS:
+            say(
+                f"mmlib {command}: --modality-dropout changes nothing in {system}: "
+                f"{HEEDLESS[system]}."
+            )
+
+
 def add_smooth(parser: argparse.ArgumentParser) -> None:
     """Declare `--smooth`."""
     parser.add_argument(

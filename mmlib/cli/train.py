@@ -13,6 +13,7 @@ from mmlib.cli.shared import (
     balance_of,
     is_main,
     load_data,
+    say_heedless,
     warn_of_leaks,
 )
 
@@ -61,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
     find(options.system)  # an unknown name should not wait for the data
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("train", features, options.data)
+    say_heedless("train", options, [options.system])
     folder = Path(options.out)
     _, history = train_system(
         options.system,

@@ -137,9 +137,11 @@ def falling_curves(
             if len(best):
                 key = (*best.index, *best.round(6))
                 ceilings.setdefault(key, []).append(name)
-    for key, names in ceilings.items():
+    # Most systems take the same streams; of others the line says whose it is.
+    whose = sorted(ceilings.items(), key=lambda each: -len(each[1]))
+    for place, (key, names) in enumerate(whose):
         half = len(key) // 2
-        of = "" if len(ceilings) == 1 else f" of {', '.join(names)}"
+        of = f" of {', '.join(names)}" if place else ""
         ax.plot(key[:half], key[half:], color=CEILING, ls=(0, (6, 2)), lw=1.5, label=f"ceiling{of}")
     ax.set(xlabel="rate at which each stream is gone", ylabel=_words(metric), title=title)
     legend = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

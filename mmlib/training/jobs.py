@@ -24,6 +24,12 @@ RECIPE: dict[str, Any] = {
     "patience": None,
 }
 
+#: Systems in which no stream can be leant on, so that dropping some teaches nothing.
+HEEDLESS = {
+    "late": "each of its streams learns from its own decision alone",
+    "majority": "it looks at no stream",
+}
+
 
 def train_system(
     system: str,
@@ -117,6 +123,8 @@ def _refuse_tokens(system: str, features: FeatureSet) -> None:
 
 def with_modality_dropout(system: str, config: Any, rate: float) -> Any:
     """Set how often a sample loses a stream in training, in a system that can do that.
+
+    Those of `HEEDLESS` train as they would without.
 
     Raises:
         ValueError: the system cannot, or the rate is no probability below 1.
