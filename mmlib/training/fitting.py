@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from pathlib import Path
 from typing import Any, Literal
@@ -148,7 +149,10 @@ def _is_stale(history: list[dict[str, float]], monitor: str, patience: int | Non
 
 def _bar(trainer: Trainer, done: int, epochs: int, progress: bool) -> Any:
     """Make a progress bar over all steps, on the main process only."""
-    from tqdm.auto import tqdm
+    if "LOCAL_RANK" in os.environ:  # a copy of a notebook's process cannot draw its widgets
+        from tqdm import tqdm
+    else:
+        from tqdm.auto import tqdm
 
     steps = trainer.steps_per_epoch
     hidden = not progress or not trainer.is_main

@@ -18,6 +18,7 @@ from mmlib.losses import Loss, Phase, default_loss
 from mmlib.training import checkpoints
 from mmlib.training.balancing import weights_by_class
 from mmlib.training.evaluating import run, score
+from mmlib.training.machine import TrainingError, make_accelerator
 from mmlib.training.phases import Still, Tally
 from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
 
@@ -30,11 +31,6 @@ OPTIMIZERS: dict[str, Any] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
-_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-class TrainingError(ValueError):
-    """A training that cannot start or go on; the message is one sentence."""
 
 
 class Trainer:
@@ -53,7 +49,7 @@ class Trainer:
         """Place the model and make one optimiser for each phase."""
         self.train_set, self.valid_set, self.settings = train_set, valid_set, settings
         several = hasattr(model, "phases")
-        self.accelerator = _accelerator(device, precision, several)
+        self.accelerator = make_accelerator(device, precision, several)
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         model.to(self.accelerator.device)
@@ -320,31 +316,3 @@ def best_epoch(history: list[dict[str, float]], monitor: str) -> int:
         return sign * row[monitor], -row.get("valid_loss", 0.0), -index
 
     return max(range(len(history)), key=merit)
-
-
-def _accelerator(device: str, precision: str, several: bool) -> Any:
-    """Choose device and precision, and forget those of an earlier training in this process."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState
-
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise TrainingError(f"device is {device!r}, expected auto, cpu, cuda or mps.")
-    gpu = torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise TrainingError(
-            "device is 'cuda' but torch finds no such GPU here; use 'auto' or 'cpu'."
-        )
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise TrainingError("device is 'mps' but torch finds none here; use 'auto' or 'cpu'.")
-    on_cpu = device == "cpu" or (device == "auto" and not gpu)
-    if precision == "auto":
-        native = gpu and torch.cuda.get_device_capability()[0] >= 8  # older ones emulate bf16
-        precision = "fp32" if on_cpu or device == "mps" else "bf16" if native else "fp16"
-    if precision not in _PRECISIONS or (precision == "fp16" and on_cpu):
-        raise TrainingError(
-            f"precision is {precision!r}, expected auto, fp32, bf16 or (on a GPU only) fp16."
-        )
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    # Where a phase changes some parameters only, a process must not wait for the others' gradients.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=several)]
-    return Accelerator(cpu=on_cpu, mixed_precision=_PRECISIONS[precision], kwargs_handlers=handlers)
