@@ -28,6 +28,7 @@ def describe(system: str, config: Any, features: FeatureSet, source: str) -> dic
         "config": dataclasses.asdict(config),
         "data": {"source": source, "fingerprint": features.fingerprint(), "samples": len(features)},
         "streams": features.widths,
+        "whole_numbers": features.whole_numbers,
         "class_names": features.class_names,
         "label_step": features.label_step,
         "versions": {
@@ -96,7 +97,8 @@ def fitted(features: FeatureSet, about: dict[str, Any]) -> FeatureSet:
     """Take from a feature set what a run was trained on.
 
     Raises:
-        FeatureError: a stream is missing or of another width, or the labels mean something else.
+        FeatureError: a stream is missing or of another width, or it or the labels mean something
+            else.
     """
     for name, width in about["streams"].items():
         if name not in features.widths:
@@ -108,6 +110,13 @@ def fitted(features: FeatureSet, about: dict[str, Any]) -> FeatureSet:
             raise FeatureError(
                 f"'{name}' has {features.widths[name]} features a step in {features.name}, but the "
                 f"run was trained on {width}; make the features in the same way."
+            )
+        if (name in features.whole_numbers) != (name in about.get("whole_numbers", ())):
+            kinds = ("quantities", "whole numbers such as tokens")
+            here, there = kinds if name not in features.whole_numbers else kinds[::-1]
+            raise FeatureError(
+                f"'{name}' holds {here} in {features.name}, but the run was trained on {there}; make "
+                "the features in the same way."
             )
     theirs = about["class_names"]
     ours = None if features.class_names is None else list(features.class_names)

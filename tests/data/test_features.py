@@ -477,3 +477,25 @@ def test_tokens_do_not_fit_the_four_pickles_and_a_copy_of_a_sample_is_found(writ
     with pytest.raises(FeatureError, match="whole numbers such as tokens in text"):
         save_pickles(features, tmp_path / "pickles")
     assert find_leaks(features).samples == ((("clip2", "train"), ("clip10", "test")),)
+
+
+def test_a_run_on_quantities_does_not_judge_tokens_nor_the_other_way_round(write, tmp_path):
+    from mmlib.training.jobs import train_system
+    from mmlib.training.runs import fitted, load_run
+
+    floats = load_features(write(good(text=np.ones((N, T_TEXT, 4), np.float16)), "floats.npz"))
+    whole = load_features(write(tokens(), "whole.npz"))
+    for first, second, system, says in (
+        (floats, whole, "concat", "'text' holds whole numbers .* trained on quantities"),
+        (
+            whole,
+            floats,
+            "majority",
+            "'text' holds quantities in floats, .* trained on whole numbers",
+        ),
+    ):
+        train_system(system, first, tmp_path / system, recipe={"epochs": 1}, progress=False)
+        _, about = load_run(tmp_path / system)
+        assert len(fitted(first, about)) == N
+        with pytest.raises(FeatureError, match=says):
+            fitted(second, about)
