@@ -137,7 +137,7 @@ def test_clips_become_waveforms_and_pictures_with_each_fault_told(root, tmp_path
     assert features.inputs["vision"].dtype == torch.uint8
     assert "train 5, valid 3, test 4" in told.out
     lines = [line.removeprefix("mmlib prepare: ") for line in told.err.splitlines()]
-    assert len(lines) == 6, lines
+    assert len(lines) == 7, lines
     extra = "output_repeated_splits_test/final_videos_testdia0_utt0.mp4"
     assert lines[1:5] == [
         "labelled utterances without a clip (1): valid_dia1_utt1",
@@ -148,6 +148,7 @@ def test_clips_become_waveforms_and_pictures_with_each_fault_told(root, tmp_path
     assert lines[5] == (
         "1 of 13 clips (8%) have more than 2.95 seconds of sound; the rest of it is cut off."
     )
+    assert lines[6] == "2 of 14 utterances are left out, for nothing of them could be had."
     with open(tmp_path / "clips.report.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert [name for name, _ in rows] == [

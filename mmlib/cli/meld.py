@@ -105,7 +105,11 @@ def _make(options: argparse.Namespace) -> Made:
     absent = {one.id for one in found.utterances if one.clip is None}
     failures = [failure for failure in made.failures if failure.clip not in absent]
     write_report(report, told, lasts, failures)
-    return Made(made.features, notes, failures, made.left_out, written=out.suffix != ".npz")
+    if made.left_out:
+        count, of = len(made.left_out), len(found.utterances)
+        notes.append(f"{count} of {of} utterances are left out, for nothing of them could be had.")
+    left_out = [name for name in made.left_out if name not in absent]
+    return Made(made.features, notes, failures, left_out, written=out.suffix != ".npz")
 
 
 def _table(options: argparse.Namespace) -> Sequence[str]:
