@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmlib.data import FeatureSet
+from mmlib.data import FeatureSet, save_folder
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -65,10 +65,12 @@ def command(out: Path, data: Path, system: str, processes: int, *more: str) -> N
 )
 def test_two_processes_train_to_the_loss_of_one(tmp_path, task, system, more):
     features(task).save(tmp_path / "features.npz")
+    save_folder(features(task), tmp_path / "folder")  # two processes read their shares from disk
     tables, weights = [], []
     for processes in (1, 2):
         out = tmp_path / f"run{processes}"
-        command(out, tmp_path / "features.npz", system, processes, *more)
+        data = tmp_path / ("features.npz" if processes == 1 else "folder")
+        command(out, data, system, processes, *more)
         tables.append(pd.read_csv(out / "history.csv").drop(columns="seconds"))
         weights.append(load_file(out / "last.safetensors"))
     assert list(tables[0]) == list(tables[1]) and len(tables[0]) == len(tables[1]) == 3
