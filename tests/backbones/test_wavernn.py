@@ -161,23 +161,28 @@ def test_gradients_do_not_depend_on_what_is_computed_anew(monkeypatch):
         assert torch.allclose(gradient, found[1][name], atol=1e-4, rtol=1e-4), name
 
 
-@pytest.mark.parametrize("grad", [False, True])
-def test_no_more_than_a_stretch_is_held_at_once(grad, monkeypatch):
-    monkeypatch.setattr(wavernn, "HELD", 0)
-    model, longest, saved = tiny(), [], []
-    model.rnn1.register_forward_hook(lambda _, __, out: longest.append(out[0].shape[1]))
-    samples = (14 - 2) * 6
-
-    def note(tensor):
-        saved.append(tensor.shape)
-        return tensor
-
-    saving = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with torch.set_grad_enabled(grad), saving:
+def test_without_gradients_no_more_than_a_stretch_is_held_at_once():
+    model, read = tiny(), []
+    model.rnn1.register_forward_hook(lambda _, __, out: read.append(out[0].shape[1]))
+    with torch.no_grad():
         model.features(*heard(model=model))
-    assert max(longest) == 9 * wavernn.STEPS_AT_ONCE < sum(longest) == samples
-    # What is kept for the way back are the inputs of a stretch, no state for each of its samples.
-    assert not [shape for shape in saved if len(shape) == 3 and shape[1:] == (45, 5)]
+    assert max(read) == 9 * wavernn.STEPS_AT_ONCE < sum(read) == 72
+
+
+def test_a_large_batch_keeps_little_for_the_way_back(monkeypatch):
+    model, kept = tiny(), {}
+    for held in (0, 2**24):
+        monkeypatch.setattr(wavernn, "HELD", held)
+        storages = {}
+
+        def note(tensor, storages=storages):
+            storages[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model.features(*heard(model=model))
+        kept[held] = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    assert kept[0] < 0.5 * kept[2**24]
 
 
 def test_a_pool_averages_real_samples_and_tells_where_there_are_none():
