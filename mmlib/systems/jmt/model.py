@@ -54,7 +54,7 @@ class Heads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Answer for each target."""
-        hidden = self.dropout(F.relu(self.hidden(x.flatten(0, -2))))  # (N, heads * hidden)
+        hidden = self.dropout(F.relu(self.hidden(x))).flatten(0, -2)  # (N, heads * hidden)
         apart = hidden.unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (heads, N, hidden)
         answers = self.answer(apart).transpose(0, 1)  # (N, heads, answers)
         return answers.reshape(*x.shape[:-1], -1)
