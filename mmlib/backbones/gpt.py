@@ -151,10 +151,10 @@ class EmotionGPT(nn.Module):
     def forward(self, text: Tensor, mask: Tensor) -> GPTOutput:
         """Read both candidates; see the class."""
         self._check(text, mask)
-        rows = torch.stack([text[..., :2], text[..., 2:]], 1)  # (B, 2, T, 2)
-        tokens, segments, real = self._candidate(rows, mask[:, None])
-        ends = _last(real)  # (B, 2)
-        states = self._states(tokens, segments, real)  # (B, 2, T, D)
+        # One after the other: in several processes noise is drawn for rows that are samples.
+        true, other = self._candidate(text[..., :2], mask), self._candidate(text[..., 2:], mask)
+        states = torch.stack([self._states(*true), self._states(*other)], 1)  # (B, 2, T, D)
+        ends = torch.stack([_last(true[2]), _last(other[2])], 1)
         choice = self.gpt.multiple_choice_head(states, ends).squeeze(-1)
         return GPTOutput(self._emotion(states[:, 0], ends[:, 0]), choice, states[:, 0])
 
@@ -209,7 +209,7 @@ class EmotionGPT(nn.Module):
         """Give a candidate's tokens and segments, padding where it has none, and its own mask.
 
         Shape:
-            rows (..., T, 2); mask (..., T); returns three of (..., T)
+            rows (B, T, 2); mask (B, T); returns three of (B, T)
         """
         tokens, segments = rows.unbind(-1)
         real = mask & (tokens != self.special.pad)
@@ -217,20 +217,18 @@ class EmotionGPT(nn.Module):
         return tokens.masked_fill(~real, pad), segments.masked_fill(~real, pad), real
 
     def _states(self, tokens: Tensor, segments: Tensor, real: Tensor) -> Tensor:
-        """Run the network: (..., T) to (..., T, D)."""
-        shape = tokens.shape
-        positions = (real.cumsum(-1) - 1).clamp(min=0)
-        given = [part.reshape(-1, shape[-1]) for part in (tokens, segments, positions, real)]
-        rows = len(given[0]) if torch.is_grad_enabled() else _ROWS
+        """Run the network: (B, T) to (B, T, D)."""
+        positions = (real.cumsum(1) - 1).clamp(min=0)
+        at_once = len(tokens) if torch.is_grad_enabled() else _ROWS
         parts = [
             self.gpt.transformer(
                 token, token_type_ids=segment, position_ids=position, attention_mask=there
             ).last_hidden_state
             for token, segment, position, there in zip(
-                *(part.split(rows) for part in given), strict=True
+                *(part.split(at_once) for part in (tokens, segments, positions, real)), strict=True
             )
         ]
-        return torch.cat(parts).reshape(*shape, -1)
+        return torch.cat(parts)
 
     def _emotion(self, states: Tensor, ends: Tensor) -> Tensor:
         """Classify the state at the end: (B, T, D) and (B,) to (B, C)."""
@@ -299,6 +297,5 @@ def _shape_of(config: Any) -> GPTShape:
 
 
 def _last(real: Tensor) -> Tensor:
-    """Find the last real step of each row, 0 where there is none: (..., T) to (...)."""
-    steps = torch.arange(real.shape[-1], device=real.device)
-    return (steps * real).amax(-1)
+    """Find the last real step of each row, 0 where there is none: (B, T) to (B,)."""
+    return (torch.arange(real.shape[1], device=real.device) * real).amax(1)

@@ -1,8 +1,10 @@
 """The text expert as a system: trained by the ordinary loop, resumed, and loaded without its origin."""
 
+import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conversations import conversations, tokens
@@ -13,6 +15,7 @@ from mmlib.data import FeatureSet, Standardised
 from mmlib.systems import SYSTEMS, build, find
 from mmlib.training import evaluate, fit, runs, seed_everything
 from mmlib.training.jobs import train_system
+from mmlib.training.processes import DrawAsOne, Share
 
 CONFIG, _ = find("gpt")
 DATA = tokens(conversations(classes=3), max_length=30)
@@ -45,8 +48,6 @@ def test_the_paper_has_the_published_model_and_equal_losses():
 
 
 def test_the_published_model_has_the_published_size(shared_facts):
-    import json
-
     facts = json.loads((shared_facts / "pretrained_features.json").read_text())["dialogue"]
     hub = facts["hub_ids"][0]
     config = CONFIG.paper()
@@ -215,3 +216,18 @@ def test_a_run_refuses_rows_of_another_tokenizer(published, tmp_path):
     model = made().eval()
     with pytest.raises(ValueError, match="text is of another vocabulary"):
         evaluate(model, read(published).subset("test"))
+
+
+def test_processes_draw_the_noise_of_one():
+    model, whole = made(dropout=0.3).train(), batch(7)
+    torch.manual_seed(5)
+    expected = model(**whole.inputs, masks=whole.masks)
+    parts = []
+    for start, stop in ((0, 4), (4, 7)):
+        some = DATA.batch(range(start, stop))
+        torch.manual_seed(5)
+        with DrawAsOne(Share(np.arange(start, stop), start, 7, (4, 3))):
+            parts.append(model(**some.inputs, masks=some.masks))
+    for name in ("logits", "choice", "states"):
+        together = torch.cat([getattr(part, name) for part in parts])
+        torch.testing.assert_close(together, getattr(expected, name))
