@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mmlib.cli import (
+    benchmark,
     compare,
     convert,
     crossvalidate,
@@ -41,6 +42,7 @@ COMMANDS = (
     extract,
     join,
     convert,
+    benchmark,
     grade,
 )
 

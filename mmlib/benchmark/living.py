@@ -1,0 +1,50 @@
+"""How much memory the tensors of a step take while it runs, where no allocator counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+
+class Living(TorchDispatchMode):
+    """Follow every storage that is made inside, until nobody holds it any more.
+
+    What was there before, and comes out of an operation only because it was given in, is not counted.
+
+    Attributes:
+        most: bytes of all of them together, when they were most.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing alive."""
+        super().__init__()
+        self.most = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._known: dict[int, StorageWeakRef] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Pass a call on, and look at what it made."""
+        for x in _tensors((args, kwargs)):
+            reference = StorageWeakRef(x.untyped_storage())
+            if reference.cdata not in self._alive:
+                self._known[reference.cdata] = reference
+        out = func(*args, **(kwargs or {}))
+        for x in _tensors(out):
+            storage = x.untyped_storage()
+            reference = StorageWeakRef(storage)
+            if reference.cdata not in self._known:
+                self._alive[reference.cdata] = (reference, storage.nbytes())
+        self._known = {key: ref for key, ref in self._known.items() if not ref.expired()}
+        self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
+        self.most = max(self.most, sum(size for _, size in self._alive.values()))
+        return out
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]

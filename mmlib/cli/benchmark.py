@@ -1,0 +1,174 @@
+"""`benchmark`: what systems cost, beside what this machine could do, as a table and a JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmlib.cli.shared import Commands, add_device, find_device, say, words_of
+
+if TYPE_CHECKING:
+    from mmlib.benchmark import Cost
+
+SYSTEMS = "ca_mmaaet,avt_ca,jmt,embracenet,concat,late"
+_HEAD = (
+    f"{'system':<12} {'batch':>5} {'length':>6} {'':9} {'parameters':>11} {'GFLOP':>8} "
+    f"{'forward':>9} {'step':>9} {'limit':>9} {'share':>6} {'memory':>9}"
+)
+_NOTE = (
+    "GFLOP: of a training step's products. forward, step: milliseconds, a step with its backward pass. "
+    "limit: the\nstep's products alone, and a copy of the bytes that its other operations read and "
+    "write, in the same run. share: limit / step.\nmemory: what a step allocates at most, MB."
+)
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "benchmark",
+        help="measure what systems cost in time and memory, beside the machine's limit",
+        description="Measure systems on made-up streams of their papers' shapes: against the batch, and "
+        "against the length of every stream.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--systems", default=SYSTEMS, help="names, joined by commas")
+    parser.add_argument(
+        "--scale",
+        choices=("small", "paper"),
+        help="else paper on a GPU, small on a CPU, where pictures are smaller, too",
+    )
+    parser.add_argument("--batches", default="2,16", help="samples at once, joined by commas")
+    parser.add_argument("--lengths", default="1,2", help="factors on every stream's steps")
+    parser.add_argument("--precision", default="fp32,bf16", help="fp32, bf16 or both")
+    parser.add_argument(
+        "--compile", action="store_true", help="measure torch.compile's step beside each, too"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="measurements, for their median")
+    parser.add_argument("--json", metavar="RESULT.json", help="write every number there")
+    add_device(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure every case, print a line for each as it is done, and write the JSON file."""
+    import torch
+    from tqdm.auto import tqdm
+
+    from mmlib.benchmark import cases, measure
+    from mmlib.benchmark.measuring import PRECISIONS
+    from mmlib.systems import find
+    from mmlib.training.checkpoints import replace_file
+
+    device = find_device(options.device)
+    if device == "mps":
+        raise ValueError("--device is mps, which this cannot time yet; take cpu or cuda.")
+    systems, precisions = words_of(options.systems), words_of(options.precision)
+    for name in systems:
+        find(name)
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise ValueError(f"--precision has {name!r}, expected {' or '.join(PRECISIONS)}.")
+    scale = options.scale or ("paper" if device == "cuda" else "small")
+    batches = _numbers("--batches", options.batches, int)
+    lengths = _numbers("--lengths", options.lengths, float)
+    if options.repeats < 1:
+        raise ValueError(f"--repeats is {options.repeats}, expected at least 1.")
+    asked = [
+        (case, precision, compiled)
+        for case in cases(systems, scale=scale, batches=batches, lengths=lengths)
+        for precision in precisions
+        for compiled in ((False, True) if options.compile else (False,))
+    ]
+    machine = _machine(device)
+    print(
+        f"{machine['device']}, torch {machine['torch']}, {machine['threads']} threads; scale {scale}"
+    )
+    print(_HEAD)
+    rows: list[dict[str, Any]] = []
+    failed: list[str] = []
+    with tqdm(asked, unit="case", disable=options.quiet, dynamic_ncols=True) as bar:
+        for case, precision, compiled in bar:
+            how = f"{precision} {'comp.' if compiled else ''}".strip()
+            bar.set_description(f"{case.system}, batch {case.batch}, {how}")
+            try:
+                cost = measure(
+                    case,
+                    device=device,
+                    precision=precision,
+                    compiled=compiled,
+                    repeats=options.repeats,
+                )
+            except (RuntimeError, torch.OutOfMemoryError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                failed.append(
+                    f"{case.system}, batch {case.batch}, length {case.length}, {how}: {reason}"
+                )
+                continue
+            rows.append(_row(cost))
+            tqdm.write(_line(cost, how))
+    print(_NOTE)
+    for sentence in failed:
+        say(f"mmlib benchmark: could not be measured: {sentence}")
+    if options.json:
+        whole = {"machine": machine, "scale": scale, "costs": rows, "failed": failed}
+        text = json.dumps(whole, indent=1) + "\n"
+        replace_file(Path(options.json), lambda part: part.write_text(text, encoding="utf-8"))
+        print(f"Every number is in {options.json}.")
+    if not rows:
+        raise ValueError("nothing could be measured; see the sentences above.")
+
+
+def _numbers(option: str, words: str, kind: type) -> list[Any]:
+    """Read positive numbers joined by commas."""
+    found = []
+    for word in words_of(words):
+        try:
+            number = kind(word)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            raise ValueError(f"{option} has {word!r}, expected numbers above 0, joined by commas.")
+        found.append(number)
+    if not found:
+        raise ValueError(f"{option} is empty, expected numbers joined by commas.")
+    return found
+
+
+def _machine(device: str) -> dict[str, Any]:
+    """Say what was measured on, without naming whose it is."""
+    import torch
+
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    return {
+        "device": f"{device} ({name})",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _row(cost: Cost) -> dict[str, Any]:
+    """Flatten a cost for the JSON file."""
+    fields = asdict(cost)
+    case = cost.case._asdict() | {"shapes": cost.case.shapes}
+    return (
+        case
+        | {name: value for name, value in fields.items() if name != "case"}
+        | {
+            "limit_seconds": cost.limit_seconds,
+            "share": cost.share,
+        }
+    )
+
+
+def _line(cost: Cost, how: str) -> str:
+    return (
+        f"{cost.case.system:<12} {cost.case.batch:>5} {cost.case.length:>6g} {how:9} "
+        f"{cost.parameters:>11,} {cost.step_operations / 1e9:>8.2f} "
+        f"{1e3 * cost.forward_seconds:>9.1f} {1e3 * cost.step_seconds:>9.1f} "
+        f"{1e3 * cost.limit_seconds:>9.1f} {cost.share:>6.2f} {cost.peak_bytes / 1e6:>9.1f}"
+    )

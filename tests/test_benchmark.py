@@ -1,0 +1,174 @@
+"""What systems cost: operations counted by hand, memory by hand, and the command around them."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from mmlib.__main__ import main
+from mmlib.benchmark import Case, cases, measure
+from mmlib.benchmark.measuring import peak_bytes
+from mmlib.benchmark.work import operations, record, replay
+
+B, T, D, E = 3, 5, 7, 11
+
+
+def test_operations_of_a_linear_layer_are_two_a_multiply_add():
+    layer, x = nn.Linear(D, E), torch.randn(B * T, D)
+    assert operations(lambda: layer(x)) == 2 * B * T * D * E
+
+
+def test_a_backward_pass_counts_both_gradients():
+    layer, x = nn.Linear(D, E), torch.randn(B * T, D, requires_grad=True)
+    assert operations(lambda: layer(x).sum().backward()) == 3 * 2 * B * T * D * E
+
+
+def test_recurrent_layers_are_counted():
+    lstm, x = nn.LSTM(D, E, batch_first=True), torch.randn(B, T, D)
+    with torch.no_grad():
+        counted = operations(lambda: lstm(x))
+    assert counted == 2 * B * T * 4 * E * (D + E)
+    assert operations(lambda: lstm(x)[0].sum().backward()) == 3 * counted
+
+
+def test_the_products_are_told_from_the_rest():
+    layer, x = nn.Linear(D, E), torch.randn(B, D)
+    with torch.no_grad():
+        work = record(lambda: layer(x).relu())
+    assert sum(work.products.values()) == 1
+    assert work.other_bytes == 2 * 4 * B * E, "the ReLU reads and writes (B, E) floats"
+
+
+def test_a_replay_asks_for_the_same_products_and_nothing_else():
+    model = nn.Sequential(nn.Linear(D, E), nn.ReLU(), nn.Conv1d(B, 2, 3))
+    x = torch.randn(2, B, D)
+
+    def step():
+        model(x).pow(2).sum().backward()
+
+    work = record(step)
+    again = record(replay(work))
+    assert again.products == work.products and sum(work.products.values()) == 4
+    assert again.other_bytes == 0
+
+
+def test_a_replay_takes_tensors_whose_memory_serves_twice():
+    wide = torch.randn(1, D).expand(B, D)
+    work = record(lambda: wide @ torch.randn(D, E))
+    replay(work)()
+    assert sum(work.products.values()) == 1
+
+
+def test_the_peak_is_that_of_what_lives_at_once():
+    def one_after_the_other():
+        a = torch.zeros(250_000)
+        b = a + 1
+        del a
+        c = b * 2
+        del b
+        return c.sum()
+
+    assert peak_bytes(one_after_the_other, "cpu") == pytest.approx(2e6, rel=0.01)
+
+
+def test_what_backward_keeps_is_in_the_peak_and_the_parameters_are_not():
+    weight = torch.zeros(250_000, requires_grad=True)
+
+    def step():
+        weight.grad = None
+        weight.exp().exp().exp().sum().backward()
+
+    assert 3e6 <= peak_bytes(step, "cpu") <= 6e6
+    assert peak_bytes(lambda: weight.detach().view(500, 500), "cpu") == 0
+
+
+@pytest.mark.parametrize("system", ["ca_mmaaet", "avt_ca", "jmt", "embracenet", "concat", "late"])
+def test_every_system_is_measured(system, device):
+    cost = measure(Case(system, "small", batch=2), device=str(device), repeats=1)
+    assert cost.parameters > 10_000 and cost.peak_bytes > 10_000
+    assert cost.step_operations > 2 * cost.operations > 0
+    assert min(cost.forward_seconds, cost.step_seconds, cost.product_seconds) > 0
+    assert 0 < cost.share == cost.limit_seconds / cost.step_seconds
+
+
+def test_twice_the_batch_is_twice_the_operations():
+    found = [measure(Case("jmt", "small", batch=n), repeats=1) for n in (2, 4)]
+    assert found[1].operations == 2 * found[0].operations
+    assert found[1].parameters == found[0].parameters
+
+
+def test_the_length_is_that_of_every_stream():
+    assert Case("embracenet", "paper", 1, 2.0).shapes == {
+        "text": (72, 768),
+        "audio": (100, 512),
+        "vision": (100, 512),
+    }
+    assert Case("avt_ca_it4", "paper").shapes["vision"] == (15, 3, 224, 224)
+    assert Case("avt_ca", "small").shapes["vision"][1:] == (3, 48, 48)
+
+
+def test_cases_vary_one_thing_at_a_time():
+    found = [(c.batch, c.length) for c in cases(["jmt"], batches=(2, 5), lengths=(1, 3))]
+    assert found == [(2, 1.0), (5, 1.0), (2, 3)]
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("precision", "fp8"), ("repeats", 0)])
+def test_what_cannot_be_measured_is_refused(keyword, value):
+    with pytest.raises(ValueError, match=f"{keyword} is"):
+        measure(Case("jmt", "small"), **{keyword: value})
+
+
+def test_the_command_prints_a_line_a_case_and_writes_every_number(tmp_path, capsys):
+    path = tmp_path / "deep" / "cost.json"
+    words = f"benchmark --systems jmt --batches 2,3 --lengths 1 --repeats 1 --quiet --json {path}"
+    assert main([*words.split(), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert len([line for line in said.splitlines() if line.startswith("jmt ")]) == 4
+    told = json.loads(path.read_text())
+    assert {(row["batch"], row["precision"]) for row in told["costs"]} == {
+        (batch, precision) for batch in (2, 3) for precision in ("fp32", "bf16")
+    }
+    row = told["costs"][0]
+    assert row["shapes"]["audio"] == [8, 512] and row["parameters"] > 0
+    assert row["limit_seconds"] == pytest.approx(row["product_seconds"] + row["copy_seconds"])
+    assert told["machine"]["threads"] == torch.get_num_threads() and told["failed"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--systems nobody", "no system 'nobody'"),
+        ("--precision fp8", "expected fp32 or bf16"),
+        ("--batches 0", "--batches has '0'"),
+        ("--batches two", "--batches has 'two'"),
+        ("--lengths -1", "--lengths has '-1'"),
+        ("--lengths ,", "--lengths is empty"),
+        ("--repeats 0", "--repeats is 0"),
+    ],
+)
+def test_the_command_refuses_with_a_sentence(words, says, capsys):
+    option, value = words.split()
+    assert main(["benchmark", f"{option}={value}", "--device", "cpu", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+
+
+def test_a_case_that_fails_is_named_and_loses_no_other(monkeypatch, tmp_path, capsys):
+    from mmlib import benchmark
+
+    real = benchmark.measure
+
+    def failing(case, **settings):
+        if case.batch == 3:
+            raise RuntimeError("out of memory\nand much more")
+        return real(case, **settings)
+
+    monkeypatch.setattr(benchmark, "measure", failing)
+    path = tmp_path / "cost.json"
+    words = "benchmark --systems jmt --batches 2,3 --lengths 1 --precision fp32 --repeats 1 --quiet"
+    assert main([*words.split(), "--device", "cpu", "--json", str(path)]) == 0
+    told = json.loads(path.read_text())
+    assert len(told["costs"]) == 1 and len(told["failed"]) == 1
+    assert "batch 3" in told["failed"][0] and told["failed"][0].endswith("out of memory")
+    assert "could not be measured: jmt, batch 3" in capsys.readouterr().err
