@@ -490,7 +490,7 @@ show("late, best scores that a search can find:", rules["additive_search"][both]
 # Read it slowly. Three right cells are *possible*. But the posterior of each channel alone is one half, whatever it saw, and so is any product of halves. Even scores that are trained *together* do no better: cross-entropy is
 # least where all of them are zero, since every gain in one cell is paid in another. So expect late fusion to guess, and whatever has a **hidden layer behind the meeting point** to solve it. Train, and see:
 
-# %%
+# %% tags=["guided"]
 square = theatre.make("irony_square", n=2000, seed=0)
 two = summaries(square.features(), melody(square.waveform))
 two = two.with_split(np.where(use("05.2")(two.group, 12, 0), "test", "train"))
@@ -521,14 +521,15 @@ show_figure(
     "dashed line at three quarters. Early, concat, gated and tensor fusion stand far above that line.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert max(scores["late"] + scores["late, trained together"]) < 0.62
 assert min(np.mean(scores[name]) for name in ("concat", "gated", "tensor", "early")) > 0.8
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # No attention was needed, only a layer that sees both. And yet neither play is "the right one". *Masks* is where the channels repeat and correct each other; there independence helps, and late fusion, which assumes it, has less to learn. The square is where they explain each
 # other. Real conversations have some of both, and nobody tells you how much.
-#
+
+# %% [markdown]
 # ## How much of each
 #
 # Now you are the director. Each slider says how clearly a channel speaks, the last how many of the words are ironic. The bars move at once, since nothing is sampled: late fusion and the ceilings are sums over the tables, and the concatenation with its hidden layer is trained on the tables themselves.
@@ -744,7 +745,7 @@ assert nothing.low < 0.02 and nothing.high > -0.02
 #
 # Everyone tries more than one thing. Here is the mildest case: one model, twelve seeds, and we keep the best. To see what that does, we pretend that the test has only 200 clips, choose on them, and look at the other thousand afterwards. Two hundred times, with another 200 clips each time.
 
-# %%
+# %% tags=["guided"]
 twelve = [train(Concat, learn, seed) for seed in range(3, 12)]
 right = torch.cat([concat, decisions(twelve, test)]) == test.labels  # (12, N)
 rng = np.random.default_rng(0)
@@ -758,12 +759,13 @@ for _ in range(200):
 print(f"the best of twelve promises {np.mean(promised):+.3f} over their mean")
 print(f"on the other clips it keeps {np.mean(kept_later):+.3f}")
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert np.mean(promised) > 0.008 and np.mean(kept_later) < np.mean(promised) / 2
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # The promise is made of luck. It grows with everything you try: seeds, layers, learning rates, *ideas*. So choose on a validation split, look at the test once, and say how many things you tried. If a paper reports its best run, it reports a promise.
-#
+
+# %% [markdown]
 # ## Too good to be true
 #
 # A colleague has a better idea. Clips are few, so cut each into four **windows**: four times the data! Shuffle, split, train. The same `Concat`, the same training. This pipeline is broken on purpose.
@@ -875,7 +877,7 @@ print(find_leaks(mended).sentence())
 # %% [markdown]
 # Not if we care for new people. **A detector sees only the groups that you name.** Name the clip, and the clips are clean; name the actor, and all of them leak. Whether that matters is a question about your use: who will stand before the camera?
 
-# %%
+# %% tags=["guided"]
 ladder["clips shuffled"] = trained_on(lambda seed: at_random(clip_of, seed))
 ladder["by actor"] = trained_on(lambda seed: at_random(cut.group, seed))
 show_figure(
@@ -886,12 +888,12 @@ show_figure(
     "ceiling. With clips shuffled, and with the actors split, it stands far below it.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert np.mean(ladder["clips shuffled"]) < most
 assert np.mean(ladder["by actor"]) < np.mean(ladder["windows shuffled"]) - 0.08
 assert not use("05.4")(cut.group, at_random(cut.group, 0))
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Nothing changed but the split. The score that you would have published and the one that a new clip meets are worlds apart, and the model is the same.
 #
 # Between the second bar and the third there is little to see. In *masks* the actors have no habits, so having met one helps hardly at all: twenty-four names leaked, and it cost next to nothing. Do not count on that. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on it.

@@ -812,12 +812,12 @@ snapshot(draw_game, [dict(zip(controls, map(float, each), strict=True)) for each
 # %% [markdown]
 # Without the classification the cloud may fit just as well, and the classes are lost in it; a match with the prior is no merit in itself.
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # ## Does it help?
 #
 # The paper trains for *emotion*. So the question to put to the game is not whether its cloud is pretty. Here is the real MMAAE, with its convolutions and LSTMs and its straight discriminator, trained by the library: 64 numbers in the latent, three seeds, and three lengths of the encoder's step in the game. At 0 there is none; .1 is the setting of `small()`; 1 makes it as long as all the others. (Its voice is averaged into 16 ticks, to save your time.)
 
-# %%
+# %% tags=["guided"]
 short = in_ticks(features, "audio", 16)
 learning, judging = short.subset(short.split != "test"), short.subset("test")
 
@@ -857,10 +857,10 @@ show_figure(
     "is not higher.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Compare the small game with none, on the same clips, drawn by actor, as in lesson 05:
 
-# %%
+# %% tags=["guided"]
 told = {
     w: [predict(model, judging).argmax(1) for model, _ in trained] for w, trained in runs.items()
 }
@@ -872,14 +872,14 @@ for seed in SEEDS:
     interval = f"[{gain.low:+.3f}, {gain.high:+.3f}]"
     print(f"seed {seed}: game × 0.1 minus none {gain.difference:+.3f}  {interval}")
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert np.mean(scores["game × 0.1"]) < np.mean(scores["game × 0"]) + 0.03
 assert np.mean(scores["game × 1"]) < np.mean(scores["game × 0"]) - 0.02
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # Not here. (The line called *chance* is what you get by always saying *negative*.) The small game changes next to nothing: not the accuracy, and in so few epochs hardly the mean of the latents. The full game, with weights 1, 1, 1, costs accuracy, and something else happens. Look at the means in its row. It was to pull them to zero, and they are many times farther off than without it. **Predict**: what do its losses look like? Who is winning?
 
-# %%
+# %% tags=["guided"]
 _, history = runs[1.0][0]
 show_figure(
     training_curves(history, column="loss_*", title="Game × 1, seed 0").figure,
@@ -887,13 +887,13 @@ show_figure(
     "is far below log 2 and the discriminator's above it.",
 )
 
-# %% tags=["claim"]
+# %% tags=["guided", "claim"]
 assert np.mean([float(x) for x in drift.split()]) > 5  # the last row: game × 1
 last = [trained.iloc[-1] for _, trained in runs[1.0]]
 assert np.mean([row["loss_generator"] for row in last]) < 0.6
 assert np.mean([row["loss_discriminator"] for row in last]) > 0.75
 
-# %% [markdown]
+# %% [markdown] tags=["guided"]
 # The encoder. Its loss (in the legend, as in the library, the *generator's*) is small, so its latents are taken for the prior with confidence, and the discriminator's is above $\log 2$: worse than a coin. *Fooled* and *alike* are not the same. A straight line pushes all latents to the side that it calls the prior's, and the encoder runs on along that side, far past the prior itself, faster than the line can turn. That is why `small()` makes the encoder's steps in the game a tenth of the others.
 #
 # Three seeds, six epochs and one play are no proof that an adversarial term *never* helps. They are a reason to print the row without it. The paper has no such row: each of its four models plays the game, so its tables cannot say what the game is worth. Nor do they have seeds (C-22).
