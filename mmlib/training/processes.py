@@ -84,8 +84,11 @@ class DrawAsOne(TorchFunctionMode):
     """Make draws of noise the same as if one process had the whole batch.
 
     Every process starts an epoch from the same generator state. Inside this context, dropout (also
-    that of attention weights) and `rand_like`, `randn_like` and `bernoulli` of a tensor with this
-    process's samples along the first axis draw for the whole batch and keep this process's rows.
+    that of attention weights), `rand_like`, `randn_like` and `bernoulli` of a tensor with this
+    process's samples along the first axis, and `rand`, `randn` and `randint` of such a shape, draw
+    for the whole batch and keep this process's rows. What has its samples elsewhere (folded with
+    steps, say) is drawn by each process for itself, from equal states: such noise is not that of one
+    process, nor are statistics that a batch norm takes over a process's share.
     """
 
     def __init__(self, share: Share) -> None:
@@ -98,6 +101,8 @@ class DrawAsOne(TorchFunctionMode):
     ) -> Any:
         """Replace the draws, pass on everything else."""
         kwargs = kwargs or {}
+        if func in (torch.rand, torch.randn, torch.randint):
+            return self._shaped(func, args, kwargs)
         first = args[0] if args else kwargs.get("input")
         if not isinstance(first, Tensor) or first.ndim == 0:
             return func(*args, **kwargs)
@@ -114,6 +119,16 @@ class DrawAsOne(TorchFunctionMode):
             rest = {k: v for k, v in kwargs.items() if k != "input"}
             return self._own(func(whole, *args[1:], **rest))
         return func(*args, **kwargs)
+
+    def _shaped(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+        """Draw a tensor of a shape that is given as one argument, as in `torch.rand((5, 3))`."""
+        place = next((i for i, one in enumerate(args) if isinstance(one, Sequence)), None)
+        shape = () if place is None else tuple(args[place])
+        if shape[:1] != (len(self._share.samples),):
+            return func(*args, **kwargs)
+        assert place is not None
+        whole = (self._share.total, *shape[1:])
+        return self._own(func(*args[:place], whole, *args[place + 1 :], **kwargs))
 
     def _dropout(
         self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, **other: Any
