@@ -128,22 +128,29 @@ def test_gradients_too_are_those_of_the_separate_transformers():
             assert torch.allclose(widen, theirs.ffn[0].weight.grad, atol=1e-4)
 
 
-def test_streams_of_one_length_take_one_call_of_the_attention_and_others_one_a_target(monkeypatch):
+@pytest.mark.parametrize(
+    ("lengths", "attentions", "products"),
+    [((7, 7, 7), [6], 5), ((7, 13, 3), [1] * 6, 15), ((7, 7, 3), [1, 1, 1, 1, 2], 10)],
+)
+def test_streams_of_one_length_go_through_one_operation(monkeypatch, lengths, attentions, products):
+    """Six transformers one by one need 36 products and six attentions."""
     from mmlib.systems.embracenet import crossing as module
 
-    calls, real = [], module.scaled_dot_product_attention
+    calls: dict[str, list[int]] = {"attention": [], "product": []}
 
-    def counted(query, *args, **kwargs):
-        calls.append(len(query))
-        return real(query, *args, **kwargs)
+    def counted(name, real):
+        def call(first, *args, **kwargs):
+            calls[name].append(len(first))
+            return real(first, *args, **kwargs)
 
-    monkeypatch.setattr(module, "scaled_dot_product_attention", counted)
-    pairs = crossing()
-    pairs({name: torch.randn(B, 7, E) for name in NAMES})
-    assert calls == [6 * B]
-    calls.clear()
-    pairs({n: torch.randn(B, t, E) for n, t in LENGTHS.items()})
-    assert calls == [2 * B] * 3
+        return call
+
+    attention, product = module.scaled_dot_product_attention, torch.baddbmm
+    monkeypatch.setattr(module, "scaled_dot_product_attention", counted("attention", attention))
+    monkeypatch.setattr(torch, "baddbmm", counted("product", product))
+    crossing()({n: torch.randn(B, t, E) for n, t in zip(NAMES, lengths, strict=True)})
+    assert sorted(calls["attention"]) == [pairs * B for pairs in attentions]
+    assert len(calls["product"]) == products
 
 
 def test_each_target_is_the_product_of_what_its_sources_make_of_it():

@@ -14,25 +14,36 @@ from mmlib.layers import StackedLinear, scaled_dot_product_attention
 
 
 class Group(NamedTuple):
-    """Neighbouring streams of one length: as targets, their pairs go through one operation.
+    """Neighbouring streams of one length, which go through one operation.
 
     Attributes:
-        names: the streams; pairs: which of the target-ordered pairs ask for them; also which of the
-            source-ordered pairs they answer.
-        at: which streams they are.
+        names: the streams; pairs: where, among the pairs ordered by target, those stand that these
+            streams ask for; and where, among the pairs ordered by source, those that they answer.
     """
 
     names: tuple[str, ...]
     pairs: slice
-    at: slice
+
+
+class Asked(NamedTuple):
+    """What neighbouring pairs are answered, by sources of one length.
+
+    Attributes:
+        pairs: those; answers: keys and values (pairs, B, Ts, 2 E); mask: (pairs, B, Ts) bool, or
+            None where every step is real.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    answers: Tensor
+    mask: Tensor | None
 
 
 class CrossModalPairs(nn.Module):
     """Enrich every stream by asking each of the others: a crossmodal transformer for each pair.
 
-    The pairs differ in weights and in data, not in what is done. Targets of one length go through
-    one batched operation, so streams of one length need one, and three streams of three lengths
-    need three, not six; no target's step is computed that is not there.
+    The pairs differ in weights and in data, not in what is done: streams of one length go through
+    one batched operation, and each of another length through one for both of its pairs. Nothing is
+    padded, so no step is computed that is not there.
 
     Args:
         names: the streams. A pair is (target, source), ordered by target, then source; a single
@@ -97,74 +108,54 @@ class CrossModalPairs(nn.Module):
         return_weights: bool = False,
     ) -> tuple[dict[str, Tensor], dict[tuple[str, str], Tensor]]:
         """Ask along all pairs; see the class."""
-        masks = masks or {}
-        groups = self._groups(states)
-        each = len(self.pairs) // len(self.names)  # sources of a target
-        stacked = [torch.stack([states[name] for name in group.names]) for group in groups]
+        groups, each = self._groups(states), len(self.pairs) // len(self.names)
         # Every pair of a target begins with the same states, every pair of a source asks the same.
-        begin = [x.repeat_interleave(each, dim=0) for x in stacked]
-        real = [self._mask(group, states, masks) for group in groups]
+        begin = [_repeated([states[name] for name in group.names], each) for group in groups]
         x: list[Tensor] = begin
         weights: dict[tuple[str, str], Tensor] = {}
         layers: Any = self.layers
         for number, layer in enumerate(layers):
-            answers = self._answers(layer, groups, begin)
-            wanted = return_weights and number + 1 == len(layers)
-            done = []
-            for group, own, mask in zip(groups, x, real, strict=True):
-                asked = _joined([answers[pair] for pair in self.pairs[group.pairs]])
-                out, w = layer(own, asked, mask, group.pairs, wanted)
-                done.append(out)
-                if w is not None:
-                    weights |= dict(zip(self.pairs[group.pairs], w.unbind(0), strict=True))
-            x = done
+            answers: dict[tuple[str, str], Tensor] = {}
+            for group, source in zip(groups, begin, strict=True):
+                rows = layer.to_key_value(source.flatten(1, 2), group.pairs)
+                found = rows.unflatten(1, source.shape[1:3]).unbind(0)
+                answers |= dict(zip(self.answers[group.pairs], found, strict=True))
+            kept = weights if return_weights and number + 1 == len(layers) else None
+            x = [
+                layer(own, self._asked(group, answers, masks or {}), group.pairs, kept)
+                for group, own in zip(groups, x, strict=True)
+            ]
         outputs = {
             name: out
             for group, together in zip(groups, x, strict=True)
             for name, out in zip(group.names, together.split(each), strict=True)
         }
-        lengths = {name: value.shape[1] for name, value in states.items()}
-        return outputs, {pair: w[..., : lengths[pair[1]]] for pair, w in weights.items()}
+        return outputs, weights
 
     def _groups(self, states: dict[str, Tensor]) -> list[Group]:
         """Put neighbouring streams of one length together."""
         each, groups, start = len(self.pairs) // len(self.names), [], 0
         for _, run in groupby(self.names, key=lambda name: states[name].shape[1]):
             names = tuple(run)
-            stop = start + len(names)
-            groups.append(Group(names, slice(start * each, stop * each), slice(start, stop)))
+            stop = start + len(names) * each
+            groups.append(Group(names, slice(start, stop)))
             start = stop
         return groups
 
-    def _answers(
-        self, layer: _Layer, groups: list[Group], begin: list[Tensor]
-    ) -> dict[tuple[str, str], Tensor]:
-        """Compute what each source has to say to each target: (B, Ts, 2 E) for each pair."""
-        found: dict[tuple[str, str], Tensor] = {}
-        for group, x in zip(groups, begin, strict=True):
-            rows = layer.to_key_value(x.flatten(1, 2), group.pairs)
-            answers = rows.unflatten(1, x.shape[1:3]).unbind(0)
-            found |= dict(zip(self.answers[group.pairs], answers, strict=True))
-        return found
-
-    def _mask(
-        self, group: Group, states: dict[str, Tensor], masks: dict[str, Tensor]
-    ) -> Tensor | None:
-        """Say which steps of each pair's source are real, (pairs, B, Ts); None where all are."""
-        sources = [source for _, source in self.pairs[group.pairs]]
-        lengths = {states[source].shape[1] for source in sources}
-        if len(lengths) == 1 and not any(source in masks for source in sources):
-            return None
-        return _joined(
-            [
-                masks[name]
-                if name in masks
-                else torch.ones(
-                    states[name].shape[:2], dtype=torch.bool, device=states[name].device
-                )
-                for name in sources
-            ]
-        )
+    def _asked(
+        self, group: Group, answers: dict[tuple[str, str], Tensor], masks: dict[str, Tensor]
+    ) -> list[Asked]:
+        """Sort what is asked by the sources' length, so that each length is one attention."""
+        asked = []
+        pairs = self.pairs[group.pairs]
+        for _, run in groupby(pairs, key=lambda pair: answers[pair].shape[1]):
+            some = tuple(run)
+            mask = None
+            if any(source in masks for _, source in some):
+                full = answers[some[0]].new_ones(answers[some[0]].shape[:2], dtype=torch.bool)
+                mask = _stacked([masks.get(source, full) for _, source in some])
+            asked.append(Asked(some, _stacked([answers[pair] for pair in some]), mask))
+        return asked
 
 
 class _Layer(nn.Module):
@@ -197,34 +188,49 @@ class _Layer(nn.Module):
     def forward(
         self,
         target: Tensor,
-        answers: Tensor,
-        mask: Tensor | None,
+        asked: list[Asked],
         which: slice,
-        return_weights: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Pass (pairs, B, Tt, E) on, given keys and values (pairs, B, Ts, 2 E)."""
+        weights: dict[tuple[str, str], Tensor] | None,
+    ) -> Tensor:
+        """Pass (pairs, B, Tt, E) on; where `weights` are wanted, put them there."""
         batch, steps = target.shape[1:3]
         rows = target.flatten(1, 2)  # (pairs, B * Tt, E)
         projected = self.to_query(rows, which)  # Q of Eq. 6
-        query = rearrange(projected, "p (b t) (h d) -> (p b) h t d", b=batch, h=self.num_heads)
-        key, value = rearrange(answers, "p b t (k h d) -> k (p b) h t d", k=2, h=self.num_heads)
+        queries = projected.split([len(some.pairs) for some in asked])
+        heads = [
+            self._attend(query.unflatten(1, (batch, steps)), some, weights)
+            for query, some in zip(queries, asked, strict=True)
+        ]
+        attended = self.to_output(heads[0] if len(heads) == 1 else torch.cat(heads), which)
+        around = projected if self.residual == "query" else rows
+        # Sums go into fresh memory that nothing else reads: large blocks of it are slow to get.
+        x = self.norm1(self.dropout(attended).add_(around), which)  # Eq. 7
+        hidden = self.widen(x, which).relu_()  # Eqs. 8 and 9
+        out = self.norm2(self.dropout(self.narrow(hidden, which)).add_(x), which)  # Eqs. 10 and 11
+        return out.unflatten(1, (batch, steps))
+
+    def _attend(
+        self, query: Tensor, asked: Asked, weights: dict[tuple[str, str], Tensor] | None
+    ) -> Tensor:
+        """Attend from (pairs, B, Tt, E) to sources of one length: (pairs, B * Tt, E)."""
+        batch = query.shape[1]
+        query = rearrange(query, "p b t (h d) -> (p b) h t d", h=self.num_heads)
+        key, value = rearrange(
+            asked.answers, "p b t (k h d) -> k (p b) h t d", k=2, h=self.num_heads
+        )
         result = scaled_dot_product_attention(
             query,
             key,
             value,
-            mask=None if mask is None else rearrange(mask, "p b t -> (p b) 1 1 t"),
+            mask=None if asked.mask is None else rearrange(asked.mask, "p b t -> (p b) 1 1 t"),
             dropout=self.rate if self.training else 0.0,
-            return_weights=return_weights,
+            return_weights=weights is not None,
         )
-        heads, weights = result if return_weights else (result, None)
-        heads = rearrange(heads, "(p b) h t d -> p (b t) (h d)", b=batch)
-        around = projected if self.residual == "query" else rows
-        x = self.norm1(self.dropout(self.to_output(heads, which)) + around, which)  # Eq. 7
-        hidden = F.relu(self.widen(x, which))  # Eqs. 8 and 9
-        out = self.norm2(self.dropout(self.narrow(hidden, which)) + x, which)  # Eqs. 10 and 11
+        heads = result if weights is None else result[0]
         if weights is not None:
-            weights = rearrange(weights, "(p b) h q k -> p b h q k", b=batch)
-        return out.unflatten(1, (batch, steps)), weights
+            seen = rearrange(result[1], "(p b) h q k -> p b h q k", b=batch)
+            weights |= dict(zip(asked.pairs, seen.unbind(0), strict=True))
+        return rearrange(heads, "(p b) h t d -> p (b t) (h d)", b=batch)
 
 
 class _StackedNorm(nn.Module):
@@ -236,17 +242,17 @@ class _StackedNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(layers, 1, width))
 
     def forward(self, x: Tensor, which: slice) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:]) * self.weight[which] + self.bias[which]
+        plain = F.layer_norm(x, x.shape[-1:])
+        return torch.addcmul(self.bias[which], plain, self.weight[which])
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    """Stack (B, T, ...) of unequal T; what is added at the end is zero, of a mask False."""
-    longest = max(part.shape[1] for part in parts)
-    return torch.stack(
-        [
-            part
-            if part.shape[1] == longest
-            else F.pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1]))
-            for part in parts
-        ]
-    )
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Stack, without a copy of a single one."""
+    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+
+
+def _repeated(parts: list[Tensor], each: int) -> Tensor:
+    """Stack, each part `each` times; a single one is not copied."""
+    if len(parts) == 1:
+        return parts[0].expand(each, *parts[0].shape)
+    return torch.stack([part for part in parts for _ in range(each)])
