@@ -101,6 +101,11 @@ SELECTION = Answers(
             ),
         ),
         Misconception(
+            "detached",
+            "Only what was drawn learns, but that must.",
+            edit=("docked.gather", "docked.detach().gather"),
+        ),
+        Misconception(
             "shares as blocks of features",
             "A third each in a fixed order: then place 3 is always audio's, and nothing must agree.",
             edit="""
