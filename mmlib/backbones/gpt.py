@@ -81,7 +81,7 @@ class EmotionGPT(nn.Module):
     Args:
         shape: of a model that starts from random weights.
         num_classes: emotions.
-        dropout: in the emotion head, and in the network where it starts from random weights.
+        dropout: everywhere.
 
     Shape:
         - text: (B, T, 4) of whole numbers, as `encode_dialogues` writes them; mask (B, T) bool, True
@@ -94,8 +94,10 @@ class EmotionGPT(nn.Module):
 
     Choices:
         E-21: the last position is classified, that of `eos`. The "multi-layers classifier" has one
-        hidden layer of the model's width, with ReLU. A sample without a real step has a row of padding
-        in its place.
+        hidden layer of the model's width, with ReLU. The words of the last sentence are predicted, as
+        in the public recipe, not those of the history. A sample without a real step has a row of
+        padding in its place. Tokens of another vocabulary are known by its size; of two tokenizers
+        with as many entries nothing tells which one wrote a file.
 
     Raises:
         DialogueError: tokens of another vocabulary. NotInstalled: transformers is not there.
