@@ -206,25 +206,32 @@ def share_bars(
 
 
 @styled
-def next_sample(waveform: Any, *, start: int, length: int, rate: int) -> Figure:
-    """Draw a stretch of sound beside the guess that each sample repeats the one before it.
+def next_sample(waveform: Any, guess: Any, *, start: int, length: int, rate: int) -> Figure:
+    """Draw a stretch of sound beside what was guessed of each sample from those before it.
 
     Args:
         waveform: one clip, (L,).
+        guess: of each sample, (L,).
         start: the first sample that is drawn.
         length: how many are drawn.
         rate: samples in a second.
+
+    Raises:
+        ValueError: a guess of another length than the sound.
     """
     wave = numbers(waveform, "next_sample's waveform").reshape(-1)
-    time = 1000 * np.arange(start, start + length) / rate
-    truth, guess = wave[start : start + length], wave[start - 1 : start + length - 1]
+    said = numbers(guess, "next_sample's guess").reshape(-1)
+    if wave.shape != said.shape:
+        raise ValueError(f"{len(wave)} samples, but {len(said)} guesses; give one for each")
+    part = slice(start, start + length)
+    time = 1000 * np.arange(len(wave))[part] / rate
     figure = new_figure(9.0, 2.6)
     ax = figure.subplots()
-    ax.plot(time, truth, color=LOOKS["audio"].color, ls="-", lw=1.6, label="the sound")
+    ax.plot(time, wave[part], color=LOOKS["audio"].color, ls="-", lw=1.8, label="the sound")
     ax.plot(
-        time, guess, color=LOOKS["fusion"].color, ls=":", lw=1.3, marker=".", ms=4,
-        label="the sample\nbefore it",
+        time, said[part], color=LOOKS["fusion"].color, ls=":", lw=1.3, marker=".", ms=4,
+        label="guessed from the\neight samples before",
     )  # fmt: skip
-    ax.set(xlabel="milliseconds", yticks=[], title="The next sample is nearly this one")
+    ax.set(xlabel="milliseconds", yticks=[], title="The next sample follows from the last few")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

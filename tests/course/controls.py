@@ -33,6 +33,7 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
     "08_attention_over_faces": [{"emotion": NEXT, "rule": NEXT, "seed": NEXT, "actor": UP}],
     "09_avt_ca": [{"name": NEXT, "heads": NEXT}],
     "11_jmt": [{"model": NEXT, "seed": NEXT, "clip": UP}],
+    "13_conversations": [{"dialogue": UP, "who": NEXT, "streams": NEXT}],
     "10_valence_arousal": [{"bias": UP, "scale": DOWN, "noise": UP}],
     "12_embracenet": [{"trust in vision": UP, "audio": TICK, "text": TICK, "vision": TICK}],
 }

@@ -584,9 +584,12 @@ def test_the_figures_of_the_lesson_can_be_drawn():
         0.6,
     ]
     wave = np.sin(np.arange(400) / 9)
-    figure = next_sample(wave, start=100, length=50, rate=8000)
+    figure = next_sample(wave, wave + 1, start=100, length=50, rate=8000)
     truth, guess = (line.get_ydata() for line in figure.axes[0].lines)
-    np.testing.assert_array_equal(truth[:-1], guess[1:])
+    np.testing.assert_array_equal(truth, wave[100:150])
+    np.testing.assert_array_equal(guess, truth + 1)
+    with pytest.raises(ValueError, match="one for each"):
+        next_sample(wave, wave[1:], start=0, length=5, rate=8000)
     for each in (bars.figure, figure, fusion_map().figure):
         assert len(png_bytes(each)) > 2000
     with pytest.raises(ValueError, match="one number a class"):
