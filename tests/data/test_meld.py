@@ -140,10 +140,10 @@ def test_line_ends_of_windows_empty_lines_and_breaks_in_quotes_are_no_matter(wri
 
 def test_columns_in_another_order_or_case_and_others_beside_them_are_no_matter(write):
     header = "ENDTIME,starttime,Utterance_ID,Dialogue_ID,Sentiment,Emotion,Speaker,Utterance,New"
-    text = f'{header}\n"0:00:09,5","0:00:07",4,2, Negative , FEAR ,Joey, Oh! ,x\n'
+    text = f'{header}\n"1:00:09,5","0:00:07",4,2, Negative , FEAR ,Joey, Oh! ,x\n'
     (one,) = read_csv(write(text), "test")
     assert (one.emotion, one.sentiment, one.sentence) == ("fear", "negative", "Oh!")
-    assert (one.start, one.end, one.id) == (7.0, 9.5, "test_dia2_utt4")
+    assert (one.start, one.end, one.id) == (7.0, 3609.5, "test_dia2_utt4")
 
 
 @pytest.mark.parametrize(
