@@ -221,8 +221,9 @@ def test_a_pool_refuses_what_is_too_long_or_no_mask():
 
 def test_in_training_what_is_not_real_touches_no_statistic():
     waveform, spectrogram = heard(frames=14)
-    mask = (torch.arange(72) < 30).expand(3, 72).clone()
-    # The last real frame, the fifth, looks one frame ahead, so the eighth is out of its sight.
+    mask = (torch.arange(72) < 28).expand(3, 72).clone()
+    # The last real frame, the fifth, has four real samples. It looks one frame ahead, so the eighth
+    # is out of its sight.
     other = spectrogram.clone()
     other[..., 7:] += 100.0
     statistics, outputs = [], []
