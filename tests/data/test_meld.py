@@ -8,7 +8,7 @@ import pytest
 import torch
 from recordings import number_of, shades, tone, write_video, write_wav
 
-from mmlib.data import FeatureError, load_features, meld
+from mmlib.data import FeatureError, gathering, load_features, meld
 from mmlib.data.feature_cache import Kept
 from mmlib.data.media import MediaError
 from mmlib.data.meld import EMOTIONS, Turn, read_csv, read_sentences
@@ -215,6 +215,7 @@ def test_the_files_of_all_splits_are_found_and_what_is_missing_is_said(write, tm
     write(table(*spoken(2)), "data/MELD/dev_sent_emo.csv")
     write(table(*spoken(9)), "data/MELD/._train_sent_emo.csv")
     write(table(*spoken(9)), "__MACOSX/train_sent_emo.csv")
+    write(table(*spoken(9)), ".trash/train_sent_emo.csv")
     write(table(*spoken(3)), "copy/of/it/train_sent_emo.csv")
     said = read_sentences(tmp_path)
     assert Counter(one.split for one in said.utterances) == {"train": 3, "valid": 2}
@@ -288,7 +289,7 @@ def release(tmp_path_factory):
     copy("train_splits/dia0_utt2.mp4", good[: len(good) // 2])  # as dia125_utt3 of the release
     copy("train_splits/dia1_utt0.mp4", b"")
     copy("train_splits/deeper/dia1_utt1.MP4")
-    copy("train_splits/dia1_utt2.mp4")
+    copy("train_splits/Dia1_Utt2.mp4")
     whole(root / "train_splits/dia1_utt3.mp4", seconds=6.5, rate=5)
     copy("dev_splits_complete/dia0_utt0.mp4")
     copy("dev_splits_complete/dia1_utt0.mp4")
@@ -509,7 +510,9 @@ def prepared(release, tmp_path_factory):
             given={"text": (tokens, real)}, progress=False,
         )  # fmt: skip
 
-    return make(None), make(cache / "folder"), cache / "folder"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gathering, "_AT_ONCE", 1)  # so that some blocks have nothing of a stream
+        return make(None), make(cache / "folder"), cache / "folder"
 
 
 def test_a_stream_that_cannot_be_had_is_masked_beside_one_that_can(prepared):
