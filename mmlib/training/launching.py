@@ -42,7 +42,7 @@ def launch(function: Callable[..., Any], args: Sequence[Any] = (), *, processes:
     """
     if processes < 1:
         raise TrainingError(f"processes is {processes}, expected at least 1.")
-    if processes == 1:
+    if processes == 1 or ("google.colab" in sys.modules and torch.cuda.device_count() < 2):
         return function(*args)
     _refuse_what_cannot_be_copied(processes)
     from accelerate import notebook_launcher

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -127,6 +128,13 @@ def test_one_process_is_this_one():
         launch(lambda *args: seen.append(args) or os.getpid(), (3, 5), processes=1) == os.getpid()
     )
     assert seen == [(3, 5)]
+
+
+def test_colab_without_two_gpus_stays_in_one_process(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert launch(os.getpid) == os.getpid()
 
 
 def test_no_process_is_refused():
