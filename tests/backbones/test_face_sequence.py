@@ -168,7 +168,7 @@ def test_a_frozen_network_has_no_gradient_and_stays_at_evaluation(monkeypatch):
     assert not model.network.training and model.gru.training
     model(x).sum().backward()
     assert model.network.seen == [4, 4, 2]
-    assert model.network.gain.grad is None
+    assert model.network.gain.grad is None and not model.network.gain.requires_grad
     assert all(parameter.grad is not None for parameter in model.gru.parameters())
 
 
