@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conversations import conversations, tokens
+from safetensors.torch import load_file
 from tiny_models import save_bert, save_gpt
 
 from mmlib.backbones.gpt import (
@@ -304,9 +305,14 @@ def test_what_cannot_be_loaded_is_one_sentence(saved, tmp_path):
         published_shape("nobody/nothing")
     with pytest.raises(PretrainedError, match="is not a folder, expected one with a tokenizer"):
         load_tokenizer("./nothing")
-    shutil.copytree(saved["gpt"], tmp_path / "pickled")
-    weights = tmp_path / "pickled" / "model.safetensors"
+
+
+def test_weights_in_a_pickle_are_not_opened(saved, tmp_path):
+    model = EmotionGPT(shape=published_shape(saved["gpt"]), num_classes=CLASSES)
+    shutil.copytree(saved["gpt"], tmp_path / "gpt")
+    model.load(str(tmp_path / "gpt"))
+    weights = tmp_path / "gpt" / "model.safetensors"
+    torch.save(load_file(weights), tmp_path / "gpt" / "pytorch_model.bin")
     weights.unlink()
-    torch.save(model.gpt.state_dict(), tmp_path / "pickled" / "pytorch_model.bin")
-    with pytest.raises(PretrainedError, match="holds no GPT"):
-        model.load(str(tmp_path / "pickled"))
+    with pytest.raises(PretrainedError, match="holds no GPT .*safetensors"):
+        model.load(str(tmp_path / "gpt"))
