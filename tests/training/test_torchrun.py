@@ -58,7 +58,7 @@ def command(out: Path, data: Path, system: str, processes: int, *more: str) -> N
 @pytest.mark.parametrize(
     ("task", "system", "more"),
     [
-        ("classification", "concat", ("--accumulate", "2")),
+        ("classification", "concat", ("--accumulate", "2", "--class-weights", "1,5,2")),
         ("regression", "late", ()),
         ("three streams", "ca_mmaaet", ("--accumulate", "2")),
     ],
