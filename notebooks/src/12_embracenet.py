@@ -248,8 +248,10 @@ with torch.no_grad():
     show("late fusion, to the last digits:", torch.allclose(together, each.mean(1), atol=1e-5))
 
 # %% [markdown]
-# Good news where streams err independently, as in *masks*: adding logits is the best there is. Bad news where they explain each other: glad words in an ironic tone. Lesson 05 proved that no such sum gets more than three of the four cells right. **Predict:** is that the fault of the embracement, or of the single layer behind it?
-# The square in its purest form: two streams of one bit each, and the label is whether they differ.
+# Good news where streams err independently, as in *masks*: adding logits is the best there is. Bad news where they explain each other: glad words in an ironic tone. Lesson 05 proved that no such sum gets more than three of the four cells right.
+
+# %% [markdown] tags=["guided"]
+# **Predict:** is that the fault of the embracement, or of the single layer behind it? The square in its purest form: two streams of one bit each, and the label is whether they differ.
 
 # %% tags=["guided"]
 bits = torch.cartesian_prod(torch.arange(2), torch.arange(2)).repeat(64, 1)
@@ -280,13 +282,13 @@ assert max(solved["one linear layer"]) <= 0.75
 assert np.mean(solved["a hidden layer"]) > 0.9
 
 # %% [markdown] tags=["guided"]
-# The embracement loses no synergy that a layer behind it could find. But the paper puts a classifier directly on the embraced vector, and there all finding of that kind is left to what comes *before*, its crossmodal transformer (lesson 13).
-#
+# The embracement is not to blame: a hidden layer behind it finds what the pair tells. But the paper puts a classifier directly on the embraced vector, and there all finding of that kind is left to what comes *before*, its crossmodal transformer (lesson 13).
+
+# %% [markdown]
 # ## Who is there
 #
 # Now the gaps. Let $a_k$ be 1 if a sample has stream $k$. A stream that is absent must not win: $p_k \leftarrow p_k a_k / \sum_j p_j a_j$. One line, and the same for training and evaluation.
-
-# %% [markdown]
+#
 # What if a sample has *nothing*? The camera looks at the wall, nobody speaks, and the batch goes on. Here is that one line, with a batch whose clip 1 is empty. This cell is broken on purpose: **predict** what each of the two uses makes of it.
 
 # %%
@@ -309,7 +311,7 @@ assert logits.isnan().any(1).tolist() == [False, True, False]
 # %% [markdown]
 # Training stops with a message about probabilities that names no clip (E-28). Evaluation is worse: it names a class. Zero divided by zero is NaN, and the largest of eight NaNs is some class with a number, in your table, without a word.
 #
-# There are two honest answers, and which is right depends on who asks. A *training set* with an empty clip is a mistake: say which one, and stop. A *robot* may not stop: let the fused vector be zeros, which leaves the decision to the classifier's offset, that is, to what is frequent.
+# There are two honest answers, and which is right depends on who asks. A *training set* with an empty clip is a mistake: say which one, and stop. A *robot* may not stop: let the fused vector be zeros, which leaves the decision to the classifier's offset: the same answer for every empty clip.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 12.3: the row that has nothing
@@ -502,7 +504,7 @@ def score(said):
 
 
 # %% [markdown]
-# The opponent of all is the perfect observer, who knows how the masks are drawn and sees the same gaps of the same clips:
+# The opponent of all is the perfect observer, who knows how the masks are drawn and sees the same gaps of the same clips. Beside it, one model: EmbraceNet with modality dropout. (The other trainings, eighteen in all, stand in the guided edition of this lesson.)
 
 # %%
 test_clips = clips[judged]
@@ -521,8 +523,8 @@ assert all(
     mine < line + 4 * noise for mine, line in zip(score(decisions(model)), best, strict=True)
 )
 
-# %% [markdown]
-# One model, eighteen more to come: three fusions, with and without modality dropout, three seeds. Look at your prediction once more.
+# %% [markdown] tags=["guided"]
+# Now all eighteen: three fusions, with and without modality dropout, three seeds. Look at your prediction once more.
 
 # %% tags=["guided"]
 FUSIONS = ("concat", "mean of docks", "EmbraceNet")
