@@ -249,6 +249,16 @@ def test_what_is_heard_is_the_waveform_itself_where_the_rates_agree():
     assert picture.dtype == waveform.dtype == torch.float32
 
 
+def test_what_is_not_real_does_not_leak_into_sound_that_is_resampled():
+    rates = {"sample_rate": 8000, "spectrogram_rate": 8000, "upsample_scales": (5, 5, 4)}
+    model = made("wavernn", **rates)
+    audio, mask = torch.randn(1, 7, 200), torch.arange(7)[None] < 3
+    silent = audio.masked_fill(~mask[..., None], 0.0)
+    poisoned = audio.masked_fill(~mask[..., None], float("nan"))
+    for one, other in zip(model.heard(poisoned, mask), model.heard(silent, mask), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_rates_that_would_drift_apart_are_refused():
     with pytest.raises(ValueError, match="no whole number at 16000 Hz"):
         replace(WaveRNNExpertConfig.small(), sample_rate=3000)
