@@ -431,3 +431,29 @@ def test_what_does_not_fit_is_refused_by_name():
         model()
     with pytest.raises(ValueError, match=r"availability is .*\(5, 2\), expected .*\(5, 3\)"):
         model(**x, availability=torch.ones(B, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("streams_", [("audio",), NAMES])
+def test_it_learns_from_one_stream_or_several(streams_, tmp_path):
+    from mmlib.training import evaluate
+    from mmlib.training.jobs import train_system
+
+    draw = torch.Generator().manual_seed(8)
+    labels = torch.randint(3, (144,), generator=draw)
+    x = {n: torch.randn(144, t, WIDTHS[n], generator=draw) for n, t in LENGTHS.items()}
+    for value in x.values():  # three directions that two features can tell apart
+        angle = 2 * torch.pi * labels / 3
+        value[:, 2, :2] += 3 * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    split = ["train"] * 96 + ["valid"] * 48
+    data = FeatureSet(x, {}, labels, ("a", "b", "c"), split=split, label_step=2).select(streams_)
+    model, history = train_system(
+        "embracenet",
+        data,
+        tmp_path / "run",
+        recipe={"batch_size": 16, "epochs": 5},
+        device="cpu",
+        progress=False,
+    )
+    assert len(history) == 5
+    assert model.model.config.streams == streams_
+    assert evaluate(model, data.subset("valid"))["accuracy"] > 0.6
