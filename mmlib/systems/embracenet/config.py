@@ -35,7 +35,7 @@ class CrossModalEmbraceNetConfig:
         positions: "sinusoidal" codes before the crossmodal transformers, or None (E-09).
         pool: "mean", "first" or "last" real step (E-13).
         absent: a source that a sample lacks is left out of Eq. 12 ("skip"), or stays in it with an
-            attention of zero ("multiply").
+            attention of zero ("multiply"); where a sample has no source at all, all stay.
         fusion: "embrace", or "concat", the crossmodal transformer alone (E-36).
         embracement_dim: width of the fused vector.
         evaluation: "expected" or "sample" (E-27).
@@ -88,7 +88,11 @@ class CrossModalEmbraceNetConfig:
 
     @classmethod
     def paper(cls) -> Self:
-        """Give the paper's numbers, and the ledger's where it gives none."""
+        """Give the paper's numbers, and the ledger's where it gives none.
+
+        The paper names plain gradient descent with 0.001 (section 5) and neither epochs nor a batch
+        size. Take `small()`, or `optimizer="adamw"`, to learn in few epochs.
+        """
         return cls()
 
     @classmethod
