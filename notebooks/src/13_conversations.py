@@ -385,7 +385,7 @@ check("13.1", paper_gru)
 # `h = torch.where(mask[:, t, None], new, h)` carries the state over what is not real; then the state behind the loop *is* that of the last real step, and of who has none, zeros. Multiplying `new` by the mask does not do: NaN times 0 is NaN.
 
 # %% [markdown] tags=["solution-note"]
-# The library's faces go through torch's `nn.GRU`, packed, with the state gathered at the true length (E-20); the paper's cell is `mmlib.backbones.face_sequence.PlainGRUCell`. "Zero-padding is applied", says the paper, "and the last hidden state extracted": taken literally, the state after up to forty-nine empty faces.
+# The library's faces go through torch's `nn.GRU`, packed, with the state gathered at the true length (E-20); the paper's cell is `mmlib.backbones.face_sequence.PlainGRUCell`. The paper pads shorter sequences with zeros and takes the last hidden state: read literally, the state after up to forty-nine empty faces.
 
 # %% [markdown]
 # Now look into torch's documentation. Its candidate is $\tanh(W x + b + r \odot (U h + b'))$: the reset comes **behind** the product, so that all three products with $h$ can be one. Are the two the same network? **Predict**, then give both the same matrices, once with a reset gate that is wide open:
@@ -733,7 +733,7 @@ assert balanced["EmbraceNet"] > max(balanced[name] for name in ALL) + 0.08
 # Three results, and none of them is the paper's.
 #
 # 1. **Fusion helps, far beyond luck, and it helps the rare emotions**: balanced accuracy rises more than accuracy does. On MELD it did not, since there two of the three streams had nothing to say. What an architecture can show depends on what it is fed.
-# 2. **Concatenation does as well.** Look at the difference and its interval. What the streams of this play tell is independent, given the emotion (lesson 05), so that there is nothing for attention between streams to discover. Against the crossmodal transformer *alone*, EmbraceNet is a little ahead: drawing features is a regulariser, for a model with more weights than 3,000 turns can settle.
+# 2. **Which joint fusion, hardly matters.** EmbraceNet, the crossmodal transformer alone and plain concatenation lie within a hundredth or two; read the differences with their intervals, and see that another metric puts another one first. What the streams of this play tell is independent, given the emotion (lesson 05), so that there is little for attention between streams to discover.
 # 3. **Late fusion is the weakest**, weaker in balanced accuracy than the text alone. Three cautious witnesses, each of whom says *neutral* when in doubt, average to neutral.
 #
 # Nobody reaches the perfect observer, who knows the masks and does not have to learn them from 3,040 turns.
@@ -741,7 +741,7 @@ assert balanced["EmbraceNet"] > max(balanced[name] for name in ALL) + 0.08
 # %% [markdown]
 # ### What the averages hide
 #
-# The paper's Figure 7 is a confusion matrix, in which "most of the predictions tend to lie in the first column", neutral. Ours, of one seed:
+# The paper's Figure 7 is a confusion matrix, in which "most of the predictions of samples tend to lie in the first column", neutral. Ours, of one seed:
 
 # %%
 first = answers["EmbraceNet", 0.0][0].outputs[-1]
@@ -762,7 +762,7 @@ print(
 # %% [markdown]
 # The same picture for the same reason: half of everything is neutral, and a doubtful case is best called so, if accuracy is what counts.
 #
-# Figure 8 is a **t-SNE** of the fused vectors. The paper reads in it that "the cluster of *Surprise* is farther away" from neutral than others, and so better told apart. That reading is not allowed: t-SNE keeps **neighbours**, while distances between groups, and their sizes, follow from its own arithmetic (lesson 06). So beside the map a number that is made of neighbours alone, in the full space:
+# Figure 8 is a **t-SNE** of the fused vectors. The paper reads in it that *surprise* lies farther away from neutral than other emotions do, and so is better told apart. That reading is not allowed: t-SNE keeps **neighbours**, while distances between groups, and their sizes, follow from its own arithmetic (lesson 06). So beside the map a number that is made of neighbours alone, in the full space:
 
 # %% tags=["guided"]
 part = test.batch(range(700))
@@ -786,7 +786,7 @@ for label, emotion in enumerate(EMOTIONS):
 # %% [markdown]
 # ## The rare emotions
 #
-# "Future studies should consider introducing data augmentation techniques to handle the imbalanced data", says the paper. There are three ways to make the rare count, and one of them is free:
+# "Future studies should consider introducing data augmentation techniques to handle the imbalanced data issue", says the paper. There are three ways to make the rare count, and one of them is free:
 #
 # - **weights**: a mistake on a rare class costs as much more as the class is rarer, `fit(..., class_weights="balanced")`;
 # - **resampling**: every epoch shows each class equally often, `fit(..., sampling="balanced")`; the few fearful turns are shown again and again;
@@ -826,7 +826,7 @@ for name in ("class weights", "resampling", "leaning"):
     assert np.mean(effect[name]["accuracy"]) < plain["accuracy"]
 
 # %% [markdown] tags=["guided"]
-# All three do what they are meant to, and **all three pay**: seven to ten points of balanced accuracy for ten or more of accuracy. That is no failure of theirs. The perfect observer pays as well: the two metrics ask for different answers. (Weights and resampling also choose their epoch by balanced accuracy.)
+# All three do what they are meant to, and **all three pay**: about nine points of balanced accuracy, for more than ten of accuracy. That is no failure of theirs. The perfect observer pays as well: the two metrics ask for different answers. (Weights and resampling also choose their epoch by balanced accuracy.)
 #
 # And leaning, which trains nothing, is not behind the two that train. It can be undone, and set to any strength afterwards. So the paper's last sentence names no open problem of *learning*; it leaves open which question the model is to answer.
 #
@@ -1010,7 +1010,7 @@ assert at["EmbraceNet, multiply", 0.0][5] > at["EmbraceNet", 0.0][5] + 0.04
 # One figure, and the answer to the title:
 #
 # - **Without modality dropout the crossmodal systems are the least robust of the four**, with EmbraceNet or without it; the seeds differ widely, but none is spared.
-# - **With it, three very different systems do the same**, within about a hundredth or two of each other, and it costs nothing at full input. Most of what one may call robustness here was training.
+# - **With it, three very different systems do the same**, within about a hundredth of each other, and at full input it costs little or nothing. Most of what one may call robustness here was training.
 # - **Late fusion falls least and starts lowest.** When most is lost it is with the best: nothing in it depends on anything else. Say *how often* things get lost before you choose.
 #
 # On these dialogues, at this size, with three seeds. On other data attention between streams may earn its keep; but then somebody will have measured it.
