@@ -91,7 +91,8 @@ class CrossModalEmbraceNetConfig:
         """Give the paper's numbers, and the ledger's where it gives none.
 
         The paper names plain gradient descent with 0.001 (section 5) and neither epochs nor a batch
-        size. Take `small()`, or `optimizer="adamw"`, to learn in few epochs.
+        size. At the width of `small()`, 20 epochs of it over 740 utterances of MELD in batches of 32
+        did not leave the majority class; take `small()`, or `optimizer="adamw"`, to learn.
         """
         return cls()
 
