@@ -5,6 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mmlib.data import FeatureSet
+from mmlib.systems import SYSTEMS
 from mmlib.training.processes import DrawAsOne, shares
 
 DRAWS = {
@@ -49,3 +51,42 @@ def test_what_has_no_sample_along_its_first_axis_is_drawn_as_ever():
         found = [torch.rand(5, 2), torch.rand((4, 1)), torch.randn(6), F.dropout(torch.ones(4, 9))]
     assert len(share.samples) == 3
     assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
+def _streams(count: int) -> tuple[FeatureSet, dict[str, torch.Tensor]]:
+    """Make three streams of unlike lengths, two of them with masks."""
+    draw = torch.Generator().manual_seed(5)
+    shapes = {"audio": (5, 4), "text": (6, 3), "vision": (2, 8)}
+    inputs = {name: torch.randn(count, *shape, generator=draw) for name, shape in shapes.items()}
+    masks = {
+        name: torch.ones(count, shapes[name][0], dtype=torch.bool) for name in ("audio", "text")
+    }
+    masks["audio"][2:5, 3:] = masks["text"][4, 1:] = False
+    labels, split = torch.arange(count) % 3, np.array(["train"] * count)
+    return FeatureSet(inputs, masks, labels, ("a", "b", "c"), split), inputs
+
+
+@pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"majority"}))
+def test_a_system_drops_in_several_processes_what_it_drops_in_one(name):
+    data, inputs = _streams(7)
+    system = SYSTEMS[name]
+    torch.manual_seed(1)
+    model = system.model(config=system.config.for_dataset(data)).train()
+    for layer in model.modules():  # statistics of a share are no draws
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            layer.eval()
+
+    def logits(rows):
+        torch.manual_seed(3)
+        some = {stream: values[rows] for stream, values in inputs.items()}
+        masks = {stream: mask[rows] for stream, mask in data.masks.items()}
+        return [model(**some, masks=masks)[0] for _ in range(2)]
+
+    alone = logits(list(range(7)))
+    assert not torch.equal(*alone), "nothing is dropped, so nothing is asked"
+    for rank in range(3):
+        (share,) = shares(np.arange(7), 1, rank, 3)
+        with DrawAsOne(share):
+            mine = logits(share.samples.tolist())
+        for whole, part in zip(alone, mine, strict=True):
+            assert torch.allclose(part, whole[share.samples], atol=1e-5)

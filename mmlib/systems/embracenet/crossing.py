@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mmlib.layers import StackedLinear, scaled_dot_product_attention
@@ -203,34 +203,46 @@ class _Layer(nn.Module):
         ]
         attended = self.to_output(heads[0] if len(heads) == 1 else torch.cat(heads), which)
         around = projected if self.residual == "query" else rows
-        # Sums go into fresh memory that nothing else reads: large blocks of it are slow to get.
-        x = self.norm1(self.dropout(attended).add_(around), which)  # Eq. 7
+        x = self.norm1(self._added(attended, around, batch), which)  # Eq. 7
         hidden = self.widen(x, which).relu_()  # Eqs. 8 and 9
-        out = self.norm2(self.dropout(self.narrow(hidden, which)).add_(x), which)  # Eqs. 10 and 11
+        out = self.norm2(self._added(self.narrow(hidden, which), x, batch), which)  # Eqs. 10, 11
         return out.unflatten(1, (batch, steps))
+
+    def _added(self, found: Tensor, around: Tensor, batch: int) -> Tensor:
+        """Drop from what was found and add it to what is around, both (pairs, B * T, E).
+
+        Noise is drawn with the samples first, so that several processes can draw as one.
+        """
+        found, around = (rearrange(x, "p (b t) e -> b p t e", b=batch) for x in (found, around))
+        # The sum goes into fresh memory that nothing else reads: large blocks are slow to get.
+        return rearrange(self.dropout(found).add_(around), "b p t e -> p (b t) e")
 
     def _attend(
         self, query: Tensor, asked: Asked, weights: dict[tuple[str, str], Tensor] | None
     ) -> Tensor:
         """Attend from (pairs, B, Tt, E) to sources of one length: (pairs, B * Tt, E)."""
-        batch = query.shape[1]
-        query = rearrange(query, "p b t (h d) -> (p b) h t d", h=self.num_heads)
-        key, value = rearrange(
-            asked.answers, "p b t (k h d) -> k (p b) h t d", k=2, h=self.num_heads
-        )
+        dropout = self.rate if self.training else 0.0
+        # As above, noise is drawn with the samples first. Where none is, nothing need be copied.
+        axes = "b (p h)" if dropout else "(p b) h"
+        sizes = {"b": query.shape[1], "h": self.num_heads}
+        query = rearrange(query, f"p b t (h d) -> {axes} t d", **sizes)
+        key, value = rearrange(asked.answers, f"p b t (k h d) -> k {axes} t d", k=2, **sizes)
+        mask = asked.mask
+        if mask is not None:
+            mask = repeat(mask, f"p b t -> {axes} 1 t", **sizes)
         result = scaled_dot_product_attention(
             query,
             key,
             value,
-            mask=None if asked.mask is None else rearrange(asked.mask, "p b t -> (p b) 1 1 t"),
-            dropout=self.rate if self.training else 0.0,
+            mask=mask,
+            dropout=dropout,
             return_weights=weights is not None,
         )
         heads = result if weights is None else result[0]
         if weights is not None:
-            seen = rearrange(result[1], "(p b) h q k -> p b h q k", b=batch)
+            seen = rearrange(result[1], f"{axes} q k -> p b h q k", **sizes)
             weights |= dict(zip(asked.pairs, seen.unbind(0), strict=True))
-        return rearrange(heads, "(p b) h t d -> p (b t) (h d)", b=batch)
+        return rearrange(heads, f"{axes} t d -> p (b t) (h d)", **sizes)
 
 
 class _StackedNorm(nn.Module):
