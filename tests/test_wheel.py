@@ -1,6 +1,5 @@
 """The library from its wheel, in an environment outside the repository that has no extras."""
 
-import json
 import os
 import shutil
 import subprocess
