@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mmlib.plots.availability import falling_curves, pattern_bars
 from mmlib.training.checkpoints import replace_file
 from mmlib.training.comparing import Results
 from mmlib.training.robustness import Robustness
+from mmlib.training.tuning import SEED
 
 WORDS = {"mean_ccc": "mean CCC", "mean_pearson": "mean r", "mean_rmse": "mean RMSE"}
 
@@ -42,7 +44,13 @@ def ceilings_of(source: str) -> theatre.Ceilings | None:
 
 
 def write_report(
-    results: Results, folder: Path, *, source: str, ceiling: float | None = None, note: str = ""
+    results: Results,
+    folder: Path,
+    *,
+    source: str,
+    ceiling: float | None = None,
+    ceilings: Mapping[str, float] | None = None,
+    note: str = "",
 ) -> str:
     """Write the tables, the figures and `report.md`, and return the table of systems as text.
 
@@ -51,17 +59,27 @@ def write_report(
         folder: where to write.
         source: where the data came from, as it was asked for.
         ceiling: the best score of the first metric that any model can reach.
+        ceilings: the same for combinations of streams ("text+audio"): each system is held against
+            that of the streams it looks at.
         note: a sentence more about how the systems were trained.
     """
     metric = results.metrics[0]
     word = WORDS.get(metric, metric.replace("_", " "))
     table = results.table()
+    table["device"] = results.runs[0].device
+    bounds = _bounds(results, ceiling, ceilings)
+    if bounds:
+        table["ceiling"] = [bounds.get(name) for name in table["system"]]
     write_csv(folder / "table.csv", table)
     write_csv(folder / "runs.csv", results.every_run())
-    shown = in_words(table)
-    parts = ["# Comparison", _protocol(results, source, ceiling, word, note), shown]
+    shown = comparison_in_words(table)
+    parts = ["# Comparison", _protocol(results, source, ceiling, word, note), shown, _costs(table)]
+    if results.tried is not None:
+        write_csv(folder / "tuning.csv", results.tried)
+        parts += ["## Tuning", _budget(results), in_words(_tried(results.tried))]
     scores = {name: [run.scores[metric] for run in results.of(name)] for name in results.systems}
-    axes = bars_with_seeds(scores, ceilings=ceiling, ylabel=word)
+    one_for_all = len(set(bounds.values())) < 2
+    axes = bars_with_seeds(scores, ceilings=ceiling if one_for_all else bounds, ylabel=word)
     alt = f"Bars of {word} on the {results.split} split, a dot for each seed."
     parts.append(_figure(folder, "scores", axes, alt))
     parts += _curves(results, folder, ceiling)
@@ -78,6 +96,23 @@ def write_report(
     text = "\n\n".join(parts) + "\n"
     replace_file(folder / "report.md", lambda part: part.write_text(text, encoding="utf-8"))
     return shown
+
+
+def comparison_in_words(table: pd.DataFrame) -> str:
+    """Write the table of a comparison as markdown: what all systems share is left out.
+
+    Args:
+        table: what `Results.table` gives, with the column `device`, and maybe `ceiling`; or its csv.
+    """
+    left_out = ["device", "learning_rate"]
+    if table["streams"].nunique() == 1:
+        left_out.append("streams")
+    if "ceiling" in table and table["ceiling"].nunique() == 1:
+        left_out.append("ceiling")  # the protocol says it
+    shown = table.drop(columns=left_out)
+    peak = [bytes_ / 1e6 for bytes_ in table["peak_bytes"].astype(float)]
+    shown["peak_bytes"] = peak
+    return in_words(shown.rename(columns={"peak_bytes": f"peak MB ({table['device'][0]})"}))
 
 
 def write_robustness(
@@ -216,7 +251,9 @@ def _cell(name: str, value: Any, deviation: float | None) -> str:
         return "-"
     if name in ("seeds", "parameters", "n"):
         return f"{int(value):,}"
-    if name == "seconds":
+    if name == "learning_rate":
+        return f"{value:.2g}"
+    if name == "seconds" or name.startswith("peak MB"):
         return f"{value:.1f}"
     spread = "" if deviation is None or np.isnan(deviation) else f" ± {deviation:.3f}"
     return f"{value:.3f}{spread}"
@@ -227,15 +264,81 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str, n
     groups = len(np.unique(judged.group))
     told = (
         f"Data: {source}. Judged on {len(judged)} samples of the {results.split} split, from "
-        f"{groups} groups. Each system was trained with {seeds} seeds on the train split, and the "
-        f"epoch chosen on valid. Numbers are means over the seeds ± their sample deviation."
+        f"{groups} groups. Each system was trained with {seeds} seeds on the train split, "
+        f"{_epochs(results)}, and the epoch chosen on valid. Numbers are means over the seeds ± "
+        f"their sample deviation."
     )
     told += f" {note}" if note else ""
     if results.split == "valid":
-        told += " The epoch was chosen on the judged samples themselves, so the scores flatter."
+        what = "The epoch was" if results.tried is None else "Learning rate and epoch were"
+        told += f" {what} chosen on the judged samples themselves, so the scores flatter."
     if ceiling is not None:
         told += f" In the long run no model has a better {word} than {ceiling:.3f}."
     return told
+
+
+def _epochs(results: Results) -> str:
+    """Say how long was trained, where all did so equally long."""
+    counts = {len(run.history) for run in results.runs}
+    if len(counts) == 1:
+        return f"for {counts.pop()} epochs each"
+    return "for numbers of epochs that differ (runs.csv)"
+
+
+def _bounds(
+    results: Results, ceiling: float | None, ceilings: Mapping[str, float] | None
+) -> dict[str, float]:
+    """Give the ceiling of each system by the streams it looks at, where it is known."""
+    found = {}
+    for name in results.systems:
+        own = None if ceilings is None else ceilings.get("+".join(results.of(name)[0].streams))
+        if own is not None or ceiling is not None:
+            found[name] = ceiling if own is None else own
+    return {name: float(best) for name, best in found.items() if best is not None}
+
+
+def _costs(table: pd.DataFrame) -> str:
+    """Say what the columns of time and memory count."""
+    how = (
+        "counted by the GPU's allocator"
+        if table["device"][0] == "cuda"
+        else "the tensors alive after each operation, added up; what an operation needs for itself "
+        "while it runs is not seen"
+    )
+    return (
+        "Seconds are those of one training by the clock, on this machine. The peak is what training "
+        f"holds at most: weights, gradients, the optimiser's state and a batch's work ({how})."
+    )
+
+
+def _budget(results: Results) -> str:
+    """Say what each system was given to be tuned with."""
+    assert results.tried is not None
+    tried = results.tried
+    each = tried.groupby("system", sort=False).size()
+    return (
+        f"Each system was given the same budget: {each.iloc[0]} learning rates around its own, each "
+        f"trained once with a seed that no run above has ({SEED}) and for as many epochs. The best "
+        f"{'/'.join(tried['watched'].dropna().unique())} of any epoch chose; of equals the rate "
+        "nearest to the system's own. No other split was handed to these trials."
+    )
+
+
+def _tried(tried: pd.DataFrame) -> pd.DataFrame:
+    """Make the trials a table for people."""
+    return pd.DataFrame(
+        {
+            "system": tried["system"],
+            "x own rate": tried["factor"],
+            "learning_rate": tried["learning_rate"],
+            "best on valid": [
+                "diverged" if np.isnan(score) else f"{score:.3f}"
+                for score in tried["score"].astype(float)
+            ],
+            "in epoch": ["-" if np.isnan(e) else str(int(e)) for e in tried["epoch"].astype(float)],
+            "chosen": ["yes" if taken else "" for taken in tried["chosen"]],
+        }
+    )
 
 
 def _curves(results: Results, folder: Path, ceiling: float | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmlib.cli.shared import (
     Commands,
@@ -12,9 +13,19 @@ from mmlib.cli.shared import (
     add_device,
     balance_of,
     load_data,
+    say,
     say_heedless,
     warn_of_leaks,
+    words_of,
 )
+
+if TYPE_CHECKING:
+    from mmlib.data import FeatureSet
+
+
+#: The baselines and the four systems, which are compared where no others are named.
+USUAL = ("concat", "late", "ca_mmaaet", "avt_ca", "jmt", "embracenet")
+EPOCHS = 20
 
 
 def add(commands: Commands) -> None:
@@ -26,8 +37,8 @@ def add(commands: Commands) -> None:
     add_data(parser)
     parser.add_argument(
         "--systems",
-        default="concat,late,ca_mmaaet",
-        help="names, joined by commas; majority is always beside them",
+        help="names, joined by commas; else concat, late and those of ca_mmaaet, avt_ca, jmt and "
+        "embracenet that fit the data; majority is always beside them",
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many for each system")
     parser.add_argument("--out", required=True, help="the folder for runs, tables and figures")
@@ -38,7 +49,20 @@ def add(commands: Commands) -> None:
         help="official: AVT-CA as its released code has it",
     )
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
-    parser.add_argument("--epochs", type=int, help="for all systems; else each system's own")
+    parser.add_argument(
+        "--epochs",
+        type=_epochs,
+        default=EPOCHS,
+        metavar="N|own",
+        help=f"the same number for all systems ({EPOCHS}), or own: each system's own",
+    )
+    parser.add_argument(
+        "--tune",
+        type=int,
+        default=0,
+        metavar="K",
+        help="try K learning rates for each system on valid first: the same budget for all",
+    )
     add_balance(parser)
     parser.add_argument("--split", choices=("valid", "test"), help="what is judged; else test")
     add_device(parser)
@@ -48,17 +72,19 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is not trained yet, write tables and figures, and print the table."""
-    from mmlib.reporting import ceiling_of, write_report
+    from mmlib.reporting import ceiling_of, ceilings_of, write_report
     from mmlib.systems import find
     from mmlib.training.comparing import compare_systems
 
     balance = balance_of(options)
-    systems = [name.strip() for name in options.systems.split(",") if name.strip()]
-    systems = ["majority", *(name for name in systems if name != "majority")]
-    for name in systems:  # an unknown name should not wait for the data
+    named = words_of(options.systems)
+    for name in named:  # an unknown name should not wait for the data
         find(name)
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("compare", features, options.data)
+    if options.systems is None:
+        named = _fitting(features, options.scale)
+    systems = ["majority", *(name for name in named if name != "majority")]
     say_heedless("compare", options, systems[1:])  # that the majority looks at nothing is known
     split = options.split or ("test" if "test" in features.split else "valid")
     folder = Path(options.out)
@@ -68,10 +94,11 @@ def run(options: argparse.Namespace) -> None:
         folder / "runs",
         seeds=options.seeds,
         split=split,
+        tune=options.tune,
         source=options.data,
         progress=not options.quiet,
         scale=options.scale,
-        recipe={"epochs": options.epochs},
+        recipe={"epochs": None if options.epochs == "own" else options.epochs},
         device=options.device,
         precision=options.precision,
         **balance,
@@ -79,5 +106,35 @@ def run(options: argparse.Namespace) -> None:
     ceiling = ceiling_of(options.data, features)
     chosen = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in balance.items())
     note = f"For all of them: {chosen}." if chosen else ""
-    print(write_report(results, folder, source=options.data, ceiling=ceiling, note=note))
+    print(
+        write_report(
+            results,
+            folder,
+            source=options.data,
+            ceiling=ceiling,
+            ceilings=ceilings_of(options.data),
+            note=note,
+        )
+    )
     print(f"Tables and figures are in {folder}; begin with {folder / 'report.md'}.")
+
+
+def _epochs(word: str) -> int | str:
+    """Read a number of epochs, or that each system has its own."""
+    return word if word == "own" else int(word)
+
+
+def _fitting(features: FeatureSet, scale: str) -> list[str]:
+    """Name the usual systems that fit the data, and say of the others why they are left out."""
+    from mmlib.systems import find
+
+    train_set = features.subset("train")
+    fitting = []
+    for name in USUAL:
+        try:
+            find(name).config.for_dataset(train_set, scale=scale)
+        except ValueError as error:
+            say(f"mmlib compare: {name} is left out: {error}")
+        else:
+            fitting.append(name)
+    return fitting

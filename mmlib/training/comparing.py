@@ -1,4 +1,4 @@
-"""Compare systems under one protocol: same data, same splits, several seeds, every run kept.
+"""Compare systems under one protocol: same data, splits and budget, several seeds, every run kept.
 
 Each run has a folder of its own and a file that says it is finished, so that a comparison that was
 killed goes on where it stopped, in the middle of a run too, and ends with the same numbers.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +22,12 @@ from mmlib.data import FeatureSet
 from mmlib.data.batch import Batch
 from mmlib.metrics import Comparison, compare, per_class
 from mmlib.systems import find
-from mmlib.training import checkpoints, evaluating, runs
-from mmlib.training.checkpoints import CheckpointError
+from mmlib.training import checkpoints, evaluating, finished, runs, tuning
+from mmlib.training.costing import cost_of
 from mmlib.training.jobs import train_system, with_modality_dropout
 
-DONE, OUTPUTS = "done.json", "outputs.safetensors"
+OUTPUTS = "outputs.safetensors"
 CLASSIFIED = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1")
-#: What may be chosen for all systems of a comparison alike, beside the recipe.
-CHOICES = ("modality_dropout", "class_weights", "sampling", "monitor")
 PREDICTED = ("mean_ccc", "mean_pearson", "mean_rmse")
 
 
@@ -44,6 +42,10 @@ class Run:
         history: one row an epoch.
         parameters: how many numbers were trained.
         seconds: of training, by the clock; None where the run was interrupted.
+        streams: what it looks at, in the data's order.
+        learning_rate: the highest of its schedule.
+        peak_bytes: what training holds at most (see `training_memory`), on `device`.
+        device: where it was trained.
     """
 
     system: str
@@ -53,15 +55,27 @@ class Run:
     history: pd.DataFrame
     parameters: int
     seconds: float | None
+    streams: tuple[str, ...] = ()
+    learning_rate: float | None = None
+    peak_bytes: int | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
 class Results:
-    """All runs of a comparison, and what they were judged on."""
+    """All runs of a comparison, what they were judged on, and what was tried before.
+
+    Attributes:
+        runs: a run for each system and seed.
+        judged: the samples.
+        split: their split.
+        tried: the table of `mmlib.training.tuning.tune`; None without tuning.
+    """
 
     runs: tuple[Run, ...]
     judged: FeatureSet
     split: str
+    tried: pd.DataFrame | None = None
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -82,15 +96,20 @@ class Results:
         rows = []
         for system in self.systems:
             mine = self.of(system)
-            row: dict[str, Any] = {"system": system, "seeds": len(mine)}
+            row: dict[str, Any] = {
+                "system": system,
+                "streams": "+".join(mine[0].streams),
+                "seeds": len(mine),
+            }
             for metric in self.metrics:
                 values = [run.scores[metric] for run in mine]
                 row[metric] = float(np.mean(values))
                 row[f"{metric}_sd"] = _deviation(values)
-            timed = [run.seconds for run in mine if run.seconds is not None]
             row |= {
+                "learning_rate": mine[0].learning_rate,
                 "parameters": mine[0].parameters,
-                "seconds": float(np.mean(timed)) if timed else None,
+                "seconds": _mean(run.seconds for run in mine),
+                "peak_bytes": _mean(run.peak_bytes for run in mine),
             }
             rows.append(row)
         return pd.DataFrame(rows)
@@ -105,8 +124,11 @@ class Results:
                 "n": run.scores["n"],
                 **{metric: run.scores[metric] for metric in self.metrics},
                 "epochs": len(run.history),
+                "learning_rate": run.learning_rate,
                 "parameters": run.parameters,
                 "seconds": run.seconds,
+                "peak_bytes": run.peak_bytes,
+                "device": run.device,
             }
             for run in self.runs
         )
@@ -186,11 +208,15 @@ def compare_systems(
     *,
     seeds: int = 3,
     split: str = "test",
+    tune: int = 0,
     source: str = "",
     progress: bool = True,
     **training: Any,
 ) -> Results:
     """Train every system with every seed, each once, and judge all of them on the same split.
+
+    With `tune` each system's learning rate is chosen first, by one and the same number of trials on
+    train and valid (see `mmlib.training.tuning.tune`), and then taken for all of its seeds.
 
     Args:
         features: with the splits train, valid (it chooses the best epoch) and the judged one.
@@ -198,6 +224,7 @@ def compare_systems(
         folder: where the runs go; those that stand there finished are not trained again.
         seeds: 0, 1, ... for each system.
         split: the samples that are judged.
+        tune: how many learning rates are tried for each system; 0 takes each system's own.
         source: where the features came from, for the runs' descriptions.
         progress: whether a bar counts the runs.
         **training: passed on to `train_system`: scale, recipe, modality_dropout, class_weights, ...
@@ -221,18 +248,33 @@ def compare_systems(
         if training.get("modality_dropout") is not None:
             with_modality_dropout(system, config, training["modality_dropout"])
     judged = features.subset(split)
-    found = []
-    with tqdm(
-        total=len(systems) * seeds, unit="run", disable=not progress, dynamic_ncols=True
-    ) as bar:
+    trials = len(tuning.factors(tune)) if tune else 0
+    total = len(systems) * seeds + trials * len([s for s in systems if s not in tuning.UNTUNED])
+    found, tried, rates = [], None, {}
+    with tqdm(total=total, unit="run", disable=not progress, dynamic_ncols=True) as bar:
+        if trials:
+            tried = tuning.tune(
+                features,
+                systems,
+                folder / "tuning",
+                settings=tune,
+                source=source,
+                before=bar.set_description,
+                after=bar.update,
+                **training,
+            )
+            rates = tuning.chosen(tried)
         for system, seed in _pairs(systems, seeds):
             bar.set_description(f"{system}, seed {seed}")
             place = folder / f"{system}_{seed}"
+            mine = dict(training)
+            if system in rates:
+                mine["recipe"] = (training.get("recipe") or {}) | {"learning_rate": rates[system]}
             found.append(
-                _run(system, seed, features, judged, place, source=source, split=split, **training)
+                _run(system, seed, features, judged, place, source=source, split=split, **mine)
             )
             bar.update(1)
-    return Results(tuple(found), judged, split)
+    return Results(tuple(found), judged, split, tried)
 
 
 def _pairs(systems: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
@@ -251,17 +293,9 @@ def _run(
     **training: Any,
 ) -> Run:
     """Train one system with one seed, or read what an earlier call left."""
-    asked = {
-        "system": system,
-        "seed": seed,
-        "split": split,
-        "data": features.fingerprint(),
-        "scale": training.get("scale", "small"),
-        "recipe": {k: v for k, v in (training.get("recipe") or {}).items() if v is not None},
-        # What an earlier comparison did not know of is None there too.
-        **{name: training.get(name) for name in CHOICES},
-    }
-    if not (place / DONE).is_file():
+    asked = finished.asked_for(system, seed, features, training) | {"split": split}
+    about = finished.read(place, asked)
+    if about is None:
         fresh = not (place / runs.CONFIG).is_file()
         start = time.perf_counter()
         model, _ = train_system(
@@ -276,18 +310,12 @@ def _run(
         )
         seconds = time.perf_counter() - start
         outputs = evaluating.predict(model, judged)
-        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        told = {"parameters": count, "seconds": round(seconds, 3) if fresh else None}
         checkpoints.save_tensors(place / OUTPUTS, {"outputs": outputs}, {})
-        checkpoints.write_json(place / DONE, {**asked, **told})
-    about = checkpoints.read_json(place / DONE)
-    strange = [name for name in asked if about.get(name) != asked[name]]
-    if strange:
-        raise CheckpointError(
-            f"{place} was run with another {' and '.join(strange)} than is asked for now; repeat "
-            "the command as it was, or choose another folder."
-        )
+        about = cost_of(model, features, place, training.get("precision", "auto"))
+        about["seconds"] = round(seconds, 3) if fresh else None
+        finished.write(place, asked, about)
     outputs = checkpoints.load_tensors(place / OUTPUTS)[0]["outputs"]
+    streams = checkpoints.read_json(place / runs.CONFIG)["streams"]
     return Run(
         system,
         seed,
@@ -296,7 +324,17 @@ def _run(
         pd.read_csv(place / "history.csv"),
         about["parameters"],
         about["seconds"],
+        tuple(name for name in features.modalities if name in streams),
+        about.get("learning_rate"),
+        about.get("peak_bytes"),
+        about.get("device", "cpu"),
     )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Average those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _deviation(values: Sequence[float]) -> float | None:

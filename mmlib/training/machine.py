@@ -14,6 +14,10 @@ class TrainingError(ValueError):
     """A training that cannot start or go on; the message is one sentence."""
 
 
+class Diverged(TrainingError):
+    """A training whose loss is no longer a number."""
+
+
 def make_accelerator(device: str, precision: str, several: bool) -> Any:
     """Choose device and precision, and forget those of an earlier training in this process.
 

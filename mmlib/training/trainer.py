@@ -18,7 +18,7 @@ from mmlib.losses import Loss, Phase, default_loss
 from mmlib.training import checkpoints
 from mmlib.training.balancing import weights_by_class
 from mmlib.training.evaluating import run, score
-from mmlib.training.machine import TrainingError, make_accelerator
+from mmlib.training.machine import Diverged, TrainingError, make_accelerator
 from mmlib.training.phases import Still, Tally
 from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
 
@@ -107,7 +107,7 @@ class Trainer:
             else:
                 row[name] = value
         if not math.isfinite(row["train_loss"]):
-            raise TrainingError(
+            raise Diverged(
                 f"the loss became {row['train_loss']} in epoch {index + 1}; lower the learning "
                 f"rate (it is {self.settings['learning_rate']:g}), clip the gradient, or look for "
                 "wild values in the inputs. Checkpoints of earlier epochs are kept."
