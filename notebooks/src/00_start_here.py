@@ -48,12 +48,13 @@ from mmlib.training import evaluate, fit, seed_everything
 #
 # | folder | what it is for |
 # |---|---|
-# | `notebooks/` | the lesson, to read and run |
+# | `notebooks/` | the lesson, to read and run, with a few longer demonstrations that stand only there |
 # | `exercises/` | the same lesson with gaps for your code, a check below each gap, and three hints |
 # | `solutions/` | the same with answers and a remark on each; come here last |
 #
 # Nothing you break here stays broken: *Kernel > Restart* gives you a fresh start, and an exercise
-# that you skip never stops a later cell.
+# that you skip never stops a later cell. A word that you have forgotten stands in the
+# [glossary](../docs/glossary.md), with the lesson that explains it.
 
 # %% [markdown]
 # ## Meet the company
@@ -331,7 +332,8 @@ class Concat(torch.nn.Module):
 # **Several seeds:** a network starts from random weights, so one training is one throw of the dice. We
 # train each model three times and show every result.
 #
-# A bar moves while `fit` learns (for the first seed of each); watch `valid_loss` fall.
+# A bar moves while `fit` learns (for the first seed of each); watch `valid_loss` fall, the loss on
+# **validation** clips, from which it does not learn.
 
 # %%
 accuracies, histories = {}, {}
