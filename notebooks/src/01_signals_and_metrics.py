@@ -321,7 +321,7 @@ check("01.2", balanced_and_macro)
 # %% [markdown] tags=["solution-note"]
 # The form with counts needs no rule for 0/0 within F1. For two classes, balanced accuracy is the mean of sensitivity and
 # specificity; Eq. 18 of the crossmodal paper is written so, while its text says mean recall, which is the form for seven
-# classes (E-03).
+# classes (E-03 in the course's [ledger](../docs/ledger.md), which lists what the four papers leave open or get wrong).
 
 # %% [markdown]
 # ## When one class is half of everything
@@ -386,7 +386,7 @@ assert judged[0.9][0]["macro F1"] < judged[0.9][1]["macro F1"]
 # %% [markdown]
 # ## One observer, three rules, three winners
 #
-# Is this only about lazy models? No. Take the best model there is, the theatre's **ideal observer**: for each clip it knows the
+# Is this only about lazy models? No. Take the best model there is, the **perfect observer** of lesson 00: for each clip it knows the
 # exact probability $p(\text{emotion} \mid \text{clip})$, and no model that sees only this clip can know more. It still has to
 # *say* something. It may name the likeliest emotion. Or it may lean towards the rare ones, dividing by how frequent an emotion
 # is, to some strength $\alpha$:
@@ -663,7 +663,8 @@ assert possible["anger"] == [338, 340] and possible["surprise"] == [280]
 
 # %% [markdown]
 # (The extremes are enough: the mean rises or falls steadily with each count.) Still below 63.95. Two definitions are the
-# explanation that fits all four columns; by the usual one the result is 63.0 (E-01 in the course's ledger). Nothing about the
+# explanation that fits all four columns; by the usual one the result is 63.0 (E-01 in the course's [ledger](../docs/ledger.md): each gap and slip that we found in the four
+# papers has a number there, a letter for the paper before it, and what we do about it). Nothing about the
 # model changes. What changes is the comparison with an earlier model's 63.9, which the text calls equivalent: it is now .9
 # lower, if that number was computed in the usual way. Hence the lesson: **a metric's name is not its definition. Say which one
 # you mean, and compute both sides of a comparison with the same function.**
@@ -672,7 +673,7 @@ assert possible["anger"] == [338, 340] and possible["surprise"] == [280]
 # ## Add counts, not scores
 #
 # A test set rarely fits into one batch. It is tempting to compute the score of each batch and average. For accuracy, with
-# batches of one size, that is harmless. The next cell does it with macro F1, for the ideal observer of above, and is broken.
+# batches of one size, that is harmless. The next cell does it with macro F1, for the perfect observer of above, and is broken.
 #
 # **Predict, then run.** Same predictions, same clips, three batch sizes. How many different scores?
 
@@ -831,11 +832,4 @@ assert 0.18 < (scores <= 0.643).mean() < 0.28
 # - L. I.-K. Lin, *A concordance correlation coefficient to evaluate reproducibility*, Biometrics 45, 1989.
 
 # %% [markdown] tags=["instructor"]
-# ## For the instructor
-#
-# - Where a class stops: 01.1 (`stream * mask` passes until the padding is NaN), 01.2 (a class that is named but does not
-#   occur), 01.3 (averages first, F1 afterwards, for both numbers).
-# - Fifty minutes: leave out *Precision against recall* and exercise 01.4.
-# - A question for the room: a colleague reports "F1 = .64". What do you ask back? (Which average, over which classes, on which
-#   clips, chosen when?)
-# - The observer's three rules need no training, so every number of that section is the same on every machine.
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/01.md](../docs/instructors/01.md).
