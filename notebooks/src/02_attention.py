@@ -596,7 +596,7 @@ attention = use("02.4")
 # ## The library's layer
 #
 # The four exercises are the four ideas of `mmlib/layers/attention.py`. From here on the course imports it. First let us see that
-# it is the same thing: the pieces with the layer's four projections, against the layer, on three sequences of which one is empty.
+# it is the same thing: the pieces with the layer's four **projections** (linear layers, for query, key, value and result), against the layer, on three sequences of which one is empty.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(4)
@@ -713,20 +713,16 @@ assert abs(float(sums["sigmoid"].mean()) - 3.5) < 0.3
 # - A query with nothing to see gets zeros, and a NaN must never be born: wiping it away leaves it in the gradient.
 # - An attention map is an explanation only if it has been checked against something that is known.
 #
+# ## Where to go next
+#
+# Open this lesson's [exercises](../exercises/02_attention.ipynb). [Lesson 03](03_cross_attention.ipynb) lets one stream ask another.
+#
 # ## References
 #
 # - Vaswani et al. (2017), *Attention is all you need*: Eq. 1 and section 3.2.1 for $\sqrt{d_k}$; section 3.2.2 for heads.
 # - CA-MMAAET: the equations of $\mathbf{A}$ and $\mathbf{A}\mathbf{V}$ in the section on the encoder.
 # - Crossmodal transformer with EmbraceNet: Eq. 6 (ledger E-05, E-06).
 # - JMT: Eq. 2 (ledger J-01).
-#
-# **Next:** lesson 03 lets one modality ask another.
 
 # %% [markdown] tags=["instructor"]
-# ## For the instructor
-#
-# - The three places where a class stops: 02.1 (the maximum is taken over masked keys too), 02.3 (`view` without `transpose`), 02.4
-#   (`nan_to_num` passes every test that looks at the output only). The checks name each of them.
-# - Fifty minutes: leave out the section on heads and exercise 02.3; lesson 03 works without it.
-# - A question for the room: the query of a padded *frame* is not masked at all. Why does that not matter? (Nobody reads its
-#   output: the loss and the pooling are masked.)
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/02.md](../docs/instructors/02.md).
