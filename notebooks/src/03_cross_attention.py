@@ -263,7 +263,7 @@ for name, mask in (("with the words' mask", word_mask), ("without a mask", None)
 #
 # So far the frames were described by numbers from behind the stage. Now the models get pixels. To keep the lesson short they
 # share one pair of eyes: a small convolutional network that goes to school first. It sees single portraits of the *training* actors, learns to name
-# the expression and the light, and is then frozen. Nothing about time, words or sound is taught there.
+# the expression and the light, and is then **frozen**: its weights stay as they are. Nothing about time, words or sound is taught there.
 
 # %%
 portraits = portrait_set(n=2000, seed=100)
@@ -828,11 +828,15 @@ show("with batch_first=True:", use("03.4")(TimeFirst(batch_first=True), query, c
 #
 # - **The query asks, the context answers.** The output has the query's length and the context's content; the mask is the context's.
 # - Direction shows in shapes, and where shapes are silent, in gradients. Do not trust arrows.
-# - Cross-attention wins where **another stream says which moment counts**. Aligned streams want frame-wise concatenation. A lag breaks that; an offset bias mends it, and
+# - Cross-attention wins where **another stream says which moment counts**. Aligned streams want frame-wise concatenation. A lag breaks that; a learned bias for each offset mends it, and
 #   so does a recurrent layer.
 # - Run several seeds and show them all. The failed ones have something to say.
 # - **Accuracy does not certify an attention map.** Score it against a plant, or intervene.
 # - One test that finds mixed samples is worth more than a falling loss.
+#
+# ## Where to go next
+#
+# Attention seldom comes alone. [Lesson 04](04_transformer_blocks.ipynb) puts it into a block, with a small network behind it and a way round each of the two.
 #
 # ## References
 #
