@@ -51,7 +51,8 @@ apply_style()
 # %% [markdown]
 # ## Poke one step
 #
-# Attention seldom comes alone. It stands in a **block**, with a small network behind it, a way round each of the two, and a norm for each.
+# Attention seldom comes alone. It stands in a **block**, with a small network behind it, a way round each of the two, and a **norm** for each (a layer norm
+# shifts and scales the features of every step to mean 0 and deviation 1, then lets two learned numbers a feature stretch and shift them).
 # Why so much furniture? Ask each piece what it does, in the simplest way there is: change **one** step of the input, and see which numbers
 # of the output move.
 #
@@ -502,7 +503,7 @@ assert min(asked["words ask, add the source"]) > 0.35
 # %% [markdown]
 # ## Two ways at once
 #
-# Here frames that ask words did better than words that ask frames. (A verdict on this small model, not on the direction: lesson 03's words,
+# In that training frames that ask words do better than words that ask frames. (A verdict on this small model, not on the direction: lesson 03's words,
 # with a gate in the place of the mean, came near one.) On real data you do not know beforehand which way is the good one. The usual answer
 # is to go both: $a$ asks $b$, **and** $b$ asks $a$, each with a block of its own.
 
