@@ -564,7 +564,7 @@ snapshot(
 # ## A witness stays away
 #
 # The camera is covered, and the models were trained with all three streams. **Predict**: which one falls furthest? Remember that an absent stream enters *concat* as zeros, which it has never met. The third model has: in
-# its training every stream was hidden three times in ten.
+# its training every stream was hidden three times in ten, which is called **modality dropout**.
 
 
 # %%
@@ -606,9 +606,7 @@ assert kept["vision", "concat, streams hidden"] > kept["vision", "concat"] + 0.0
 # architecture on this.)
 
 # %% [markdown] tags=["instructor"]
-# For two slots of 50 minutes, cut here. Let the class write its predictions on the board before the square and before the three ways to split.
-# A good question to end the first slot: which of your own data sets is *masks*, and which is the square? Exercise 05.3 is where most need
-# hint 2: the mean of the speakers' accuracies is what nearly everyone writes first.
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/05.md](../docs/instructors/05.md).
 
 # %% [markdown]
 # ## How sure is a number
@@ -896,7 +894,10 @@ assert not use("05.4")(cut.group, at_random(cut.group, 0))
 # %% [markdown] tags=["guided"]
 # Nothing changed but the split. The score that you would have published and the one that a new clip meets are worlds apart, and the model is the same.
 #
-# Between the second bar and the third there is little to see. In *masks* the actors have no habits, so having met one helps hardly at all: twenty-four names leaked, and it cost next to nothing. Do not count on that. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on it.
+# Between the second bar and the third there is little to see. In *masks* the actors have no habits, so having met one helps hardly at all: twenty-four names leaked, and it cost next to nothing. Do not count on that.
+
+# %% [markdown]
+# What is it worth to have met an actor? In *masks* next to nothing, since its actors have no habits. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on it.
 # The theatre knows what that is worth, exactly:
 
 # %% tags=["nbval-check-output"]
