@@ -45,7 +45,7 @@ SEEDS = (0, 1, 2)
 # ## One vector, three readers
 #
 # The fusions of lesson 05 ended in a decision. This one ends in a **latent**, one vector a clip, and three readers who each want something else of it. A *classifier* wants the feeling. A *decoder* wants to draw the face again, frame by frame. A *discriminator* wants to know
-# whether the vector could as well have been drawn from a plain normal distribution, the **prior** $N(0, I)$. The paper that you rebuild in this lesson and the next calls the model **MMAAE**, multimodal adversarial autoencoder. (All clips are synthetic.)
+# whether the vector could as well have been drawn from a plain normal distribution, the **prior** $N(0, I)$. Encoder and decoder by themselves are an **autoencoder**: two networks that must give back what they were given, through a narrow middle; the discriminator's game makes it **adversarial**. The paper that you rebuild in this lesson and the next calls the model **MMAAE**, multimodal adversarial autoencoder. (All clips are synthetic.)
 
 # %% tags=["nbval-check-output"]
 play = theatre.make("ca_mmaaet", n=1000, seed=0)
@@ -815,7 +815,7 @@ snapshot(draw_game, [dict(zip(controls, map(float, each), strict=True)) for each
 # %% [markdown] tags=["guided"]
 # ## Does it help?
 #
-# The paper trains for *emotion*. So the question to put to the game is not whether its cloud is pretty. Here is the real MMAAE, with its convolutions and LSTMs and its straight discriminator, trained by the library: 64 numbers in the latent, three seeds, and three lengths of the encoder's step in the game. At 0 there is none; .1 is the setting of `small()`; 1 makes it as long as all the others. (Its voice is averaged into 16 ticks, to save your time.)
+# The paper trains for *emotion*. So the question to put to the game is not whether its cloud is pretty. Here is the real MMAAE, with its convolutions, its LSTMs (recurrent layers, cousins of lesson 03's GRU) and its straight discriminator, trained by the library: 64 numbers in the latent, three seeds, and three lengths of the encoder's step in the game. At 0 there is none; .1 is the setting of `small()`; 1 makes it as long as all the others. (Its voice is averaged into 16 ticks, to save your time.)
 
 # %% tags=["guided"]
 short = in_ticks(features, "audio", 16)
@@ -935,8 +935,4 @@ assert np.mean([row["loss_discriminator"] for row in last]) > 0.75
 # - G. Székely and M. Rizzo, *Energy statistics*, 2013: the energy distance.
 
 # %% [markdown] tags=["instructor"]
-# ## For the instructor
-#
-# - Where a class stops: 06.1 (the mean of clamped frames in place of the clamped mean), 06.2 (minus the discriminator's loss for the encoder), 06.3 (old gradients; both losses from one forward pass), 06.4 (photographs that are not copies).
-# - Fifty minutes: leave out *What the decoder cannot say* and exercise 06.4, and show the referee's verdicts.
-# - A question for the room: a paper prints a discriminator's loss that settles at .69. Name three situations that look like this. (Equilibrium; a sigmoid too many; a discriminator that is too weak to see the difference.)
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/06.md](../docs/instructors/06.md).
