@@ -50,7 +50,7 @@ MODELS = ("mmaae", "mmaaet", "ca_mmaae", "ca_mmaaet")
 # %% [markdown]
 # ## A table to believe, or not
 #
-# Here is the paper's Table I, with the accuracies that its text gives. Four models, nested: a plain adversarial autoencoder, one with a **T**ransformer block over the text, one with **C**ross-**A**ttention between the streams, and one with both.
+# Here is the paper's Table I, with the accuracies that its text gives. This is an **ablation**: parts of a model are left out, to see what each is worth. Four models, nested: a plain adversarial autoencoder, one with a **T**ransformer block over the text, one with **C**ross-**A**ttention between the streams, and one with both.
 #
 # | model | accuracy | F1 negative | F1 "Neural" | F1 positive | average |
 # |---|---|---|---|---|---|
@@ -499,8 +499,7 @@ for place, metric in ((0, "accuracy"), (2, "average F1")):
 # paper's text says that both modifications are higher than the original. In accuracy, yes.
 
 # %% [markdown] tags=["instructor"]
-# For two slots of 50 minutes, cut here. The second half needs no training and runs in seconds, so it also works as a lesson of its own: hand out Table I on paper, and let the class find out how a fraction becomes a decimal. Exercise 07.3 takes longest at the condition on
-# the errors; let pairs draw a three by three table and shade one class's row and column.
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/07.md](../docs/instructors/07.md).
 
 # %% [markdown]
 # ## Names by position
