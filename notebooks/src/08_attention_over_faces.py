@@ -48,7 +48,7 @@ SIZE, SEEDS = 96, (0, 1, 2)
 # %% [markdown]
 # ## What a filter sees
 #
-# So far faces came to you as numbers from behind the stage, or through eyes that were trained already. Now you build the eyes. The question of this lesson: when a network "attends to the mouth", **how would you know?**
+# So far faces came to you as numbers from behind the stage, or through eyes that were trained already. Now you build the eyes, AVT-CA's visual **trunk**: the network that makes a vector of each frame. The question of this lesson: when a network "attends to the mouth", **how would you know?**
 #
 # A convolution slides one small window of weights over the picture and asks everywhere the same question. Here are four windows that nobody trained, on a face that nobody took (all faces here are synthetic).
 
@@ -673,7 +673,7 @@ assert abs(mean_fall["cheeks"]) < 0.03 and patch_cost["cheeks"] > mean_fall["che
 # And look at the printed lines. A patch over the cheeks costs something, though nothing is to be read from a cheek: it covers a tear as well, and makes a face that nobody has. Whoever hides with grey measures the part *and* the patch.
 
 # %% [markdown] tags=["instructor"]
-# For two slots of 50 minutes, cut here; what follows needs no training. Before the hiding test, let the class vote by hands which part will cost most, and keep the count beside the figure.
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/08.md](../docs/instructors/08.md).
 
 # %% [markdown]
 # ## What it costs
