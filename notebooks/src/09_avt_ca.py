@@ -64,7 +64,7 @@ SEEDS = (0, 1, 2)
 #
 # ## Ten numbers of a voice
 #
-# A voice is a wave of thousands of samples. Nobody hears samples; the ear hears how much power there is in which band of pitch, and this changes with each sound of speech. So: a short-time spectrum, in forty bands that stand closer at low pitch (**mel**), and a logarithm of it. Then, for AVT-CA, one step more. Look first.
+# Lesson 01 made a picture of a voice, the log-mel spectrogram: how much power there is in which band of pitch, and when. Here it has forty bands. AVT-CA goes one step further. Look first.
 
 # %%
 spoken = theatre.make("avt_ca", n=24, seed=5, sample_rate=16000, samples=49152)
@@ -502,7 +502,7 @@ check("09.3", pool_with_credit)
 # Below, you will look at both on a trained model. Before you train: what should come out?
 
 # %% [markdown] tags=["instructor"]
-# For two slots of 50 minutes, cut here. The first half is shapes and gradients and runs in seconds. In the second, start the four training cells while the class writes down predictions; the audit at the end needs no training and works as a lesson of its own with Tables 1, 8 and 9 on paper.
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/09.md](../docs/instructors/09.md).
 
 # %% [markdown]
 # ## What there is to win
