@@ -47,7 +47,7 @@ EPS = 1e-8
 # ## A feeling that drifts
 #
 # So far a clip had one emotion, out of a list. Nobody feels like that for long. Here somebody is pleased, then less so, then gets excited: **valence** (how pleasant) and **arousal** (how excited) are two numbers, and they move. This is what JMT, the system of the next lesson, has to tell, and this lesson prepares everything for it
-# except the fusion: the score, the loss, the two backbones, and the data.
+# except the fusion: the score, the loss, the two **backbones** (large networks, trained elsewhere, that make features of film and sound), and the data.
 #
 # The play is *jmt* (synthetic, as always). Each sequence has 64 steps, cut into 8 clips of 8 frames, as in the paper's section 4.2, with one second of voice for each clip.
 
@@ -650,7 +650,7 @@ show("clips that know of clip 5:", moved.nonzero().flatten())
 #
 # ## What is there to read?
 #
-# Before any network, a baseline and a ceiling, per clip. The baseline is given the theatre's own measurements, mean over the clip, and a ridge regression, tested on actors that it has not seen; scikit-learn does the work. The ceiling is the least-squares guess from the whole sequence.
+# Before any network, a baseline and a ceiling, per clip. The baseline is given the theatre's own measurements, mean over the clip, and a ridge regression (least squares that pays for large weights), tested on actors that it has not seen; scikit-learn does the work. The ceiling is the least-squares guess from the whole sequence.
 
 # %%
 from sklearn.linear_model import RidgeCV
@@ -689,7 +689,7 @@ for stream, name in (("audio", "voice"), ("vision", "face")):
 # %% [markdown]
 # The voice is nearly at its ceiling for arousal. The face is not, and the late four steps are why: half of what a clip shows belongs to the clip before, and a reading clip by clip cannot look there.
 #
-# Two longer experiments follow from here in the guided edition of this lesson (in `notebooks/`): what frozen backbones with random weights give, and what a head in time adds, three seeds each.
+# Two longer experiments answer what is left: what frozen backbones with random weights give, and what a head in time adds, three seeds each.
 
 # %% [markdown] tags=["guided"]
 # ### What a frozen backbone gives
