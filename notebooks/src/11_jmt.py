@@ -42,7 +42,7 @@ SEEDS = (0, 1, 2)
 # %% [markdown]
 # ## A table without an opponent
 #
-# Here is the paper's only table: concordance on Aff-Wild2, once on the official validation set and once on each of five folds.
+# Here is the paper's only table: concordance on Aff-Wild2, once on the official validation set and once on each of five **folds** (a fold is a fifth of the videos, judged by a model that was trained on the other four).
 #
 # | validated on | valence | arousal | mean |
 # |---|---|---|---|
@@ -399,7 +399,7 @@ print("JMT", "  ".join(f"{value:.3f}" for value in scores["JMT"]))
 # %% [markdown]
 # The paper's JMT is the worst of all, below a single stream with a few convolutions. Its encoders and six attentions cannot use what stands four steps away, since *four steps away* means nothing to them.
 #
-# Now give it the two things that you found missing: positions, and the strength of its features.
+# Now give it the two things that you found missing: positions, and the strength of its features. We call this one **placed**.
 
 # %%
 PLACED = {**SMALL, "positions": "sinusoidal", "l2_normalise": False}
@@ -566,7 +566,7 @@ assert all({3, 4, 5} & each for each in lags)  # in every seed some direction lo
 # Look also at the model without positions: its heights are near one, an even spread. If its heaviest diagonal is the right one all the same, that is content: the voice now resembles the face four steps on, because both show the same feeling. Faint, and of no use, as its score says.
 
 # %% [markdown] tags=["instructor"]
-# For two slots of 50 minutes, cut here. The second half needs no training outside of the guided edition. Exercises 11.3 and 11.4 go well in pairs: one writes the test that finds the fault, the other mends it, without showing each other the code.
+# For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/11.md](../docs/instructors/11.md).
 
 # %% [markdown]
 # ## A fault in the batch
