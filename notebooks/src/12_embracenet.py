@@ -504,7 +504,7 @@ def score(said):
 
 
 # %% [markdown]
-# The opponent of all is the perfect observer, who knows how the masks are drawn and sees the same gaps of the same clips. Beside it, one model: EmbraceNet with modality dropout. (The other trainings, eighteen in all, stand in the guided edition of this lesson.)
+# The opponent of all is the perfect observer, who knows how the masks are drawn and sees the same gaps of the same clips. Beside it, for a start, one model: EmbraceNet with modality dropout.
 
 # %%
 test_clips = clips[judged]
