@@ -10,32 +10,16 @@ does this, where nbval has run every lesson and compared what it put out.
 """
 
 import argparse
-import copy
-import html
 import json
 import sys
 from pathlib import Path
 
-import nbconvert
 import nbformat
-from builder import editions, execute, lessons
+from builder import editions, execute, lessons, pages
 from builder.cells import BuildError, Lesson
-from builder.formulas import with_mathml
 from builder.read import read_lesson
-from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
-INDEX = """\
-<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>The lessons</title>
-<style>body {{ font-family: sans-serif; max-width: 40em; margin: 2em auto }} td {{ padding: .3em 1em }}</style></head>
-<body><h1>The lessons</h1>
-<table>
-<tr><th>lesson</th><th>minutes</th><th>measured seconds</th></tr>
-{rows}
-</table></body></html>
-"""
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -54,13 +38,17 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     timings = root / "build" / "timings.json"
     seconds = json.loads(timings.read_text()) if timings.exists() else {}
     failed = 0
+    notebooks: dict[str, Path] = {}
     for place, lesson in enumerate(course, 1):
         print(f"[{place}/{len(course)}] {lesson.stem} ...", end=" ", flush=True)
         try:
             if asked.clock is None:
-                took = _run(lesson, root, asked.slack)
+                notebook = root / "build" / "notebooks" / f"{lesson.stem}.ipynb"
+                took = _run(root, asked.slack, notebook)
             else:
-                took = _run_by_nbval(lesson, root, asked.clock)
+                notebook = root / editions.GUIDED / f"{lesson.stem}.ipynb"
+                took = _run_by_nbval(lesson, asked.clock)
+            notebooks[lesson.stem] = notebook
             seconds[lesson.number] = round(took, 1)
         except (BuildError, OSError) as error:
             print(f"FAILED\n{error}")
@@ -72,23 +60,28 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         print(f"{seconds[lesson.number]:.1f} s" + f", OVER its budget of {limit:.0f} s" * over)
     if asked.clock is None:  # the README's table is of lessons that ran alone
         editions.write(timings, json.dumps(dict(sorted(seconds.items())), indent=1) + "\n")
-    _write_index(root, seconds)
-    print(f"pages: {(root / 'build' / 'index.html').relative_to(root)}")
+    try:
+        whole = [read_lesson(path) for path in lessons.sources(root)]
+        there = {stem: path for stem, path in notebooks.items() if path.exists()}
+        pages.write_site(root, whole, there, seconds)
+        print("pages: build/index.html")
+    except BuildError as error:
+        print(f"no pages: {error}")
+        failed += 1
     return 1 if failed else 0
 
 
-def _run(lesson: Lesson, root: Path, slack: float) -> float:
-    name = f"{lesson.stem}.ipynb"
-    notebook = nbformat.read(root / editions.GUIDED / name, as_version=4)
+def _run(root: Path, slack: float, into: Path) -> float:
+    """Run the guided lesson, and write it with its outputs."""
+    notebook = nbformat.read(root / editions.GUIDED / into.name, as_version=4)
     folder = root / editions.GUIDED
     seconds = execute.run(notebook, folder, cell_seconds=execute.CELL_SECONDS * slack)
-    editions.write(root / "build" / "notebooks" / name, editions.as_text(notebook))
-    _write_page(lesson, notebook, root)
+    editions.write(into, editions.as_text(notebook))
     return seconds
 
 
-def _run_by_nbval(lesson: Lesson, root: Path, clock: Path) -> float:
-    """The longer of the times of the lesson's two executed editions; its page is made of the stored one.
+def _run_by_nbval(lesson: Lesson, clock: Path) -> float:
+    """The longer of the times of the lesson's two executed editions.
 
     Raises:
         BuildError: nbval has not run one of them.
@@ -97,45 +90,7 @@ def _run_by_nbval(lesson: Lesson, root: Path, clock: Path) -> float:
     names = [f"{edition}/{lesson.stem}.ipynb" for edition in (editions.GUIDED, editions.SOLUTIONS)]
     if missing := [name for name in names if name not in seconds]:
         raise BuildError(f"nbval has not run {' and '.join(missing)}: {clock} has no time of it")
-    _write_page(lesson, nbformat.read(root / names[0], as_version=4), root)
     return max(seconds[name] for name in names)
-
-
-def _write_page(lesson: Lesson, notebook: NotebookNode, root: Path) -> None:
-    title = f"{lesson.number} {lesson.title}"
-    editions.write(root / "build" / f"{lesson.stem}.html", page(notebook, title))
-
-
-def page(notebook: NotebookNode, title: str) -> str:
-    """The notebook as one HTML file that needs no network: pictures, alt texts and formulas inside."""
-    described = copy.deepcopy(notebook)
-    for cell in described.cells:
-        if cell.cell_type == "markdown":
-            cell.source = with_mathml(cell.source)
-        for output in cell.get("outputs", ()):
-            _describe(output)
-    exporter = nbconvert.HTMLExporter(mathjax_url="", require_js_url="")
-    text, _ = exporter.from_notebook_node(described, {"metadata": {"name": title}})
-    return str(text)
-
-
-def _describe(output: NotebookNode) -> None:
-    """Turn a picture into an `<img>` with its alt text, which nbconvert would drop."""
-    alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-    if alt:
-        source = "data:image/png;base64," + output.data.pop("image/png").replace("\n", "")
-        output.data["text/html"] = f'<img alt="{html.escape(alt)}" src="{source}">'
-
-
-def _write_index(root: Path, seconds: dict[str, float]) -> None:
-    rows = []
-    for lesson in map(read_lesson, lessons.sources(root)):
-        if lesson.number not in seconds:
-            continue
-        link = f'<a href="{lesson.stem}.html">{lesson.number} {html.escape(lesson.title)}</a>'
-        cells = (link, str(lesson.minutes), f"{seconds[lesson.number]:.1f}")
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    editions.write(root / "build" / "index.html", INDEX.format(rows="\n".join(rows)))
 
 
 if __name__ == "__main__":

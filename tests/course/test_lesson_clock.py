@@ -76,7 +76,7 @@ def test_the_readmes_table_says_what_to_expect_of_every_lesson() -> None:
 @pytest.fixture
 def course_with_clock(toy_course: Path, tmp_path: Path) -> tuple[Path, Path]:
     """The built toy course, of which only what is stored may be read, and a clock's file."""
-    for name in ("notebooks", "solutions", "pyproject.toml"):
+    for name in ("notebooks", "exercises", "solutions", "pyproject.toml"):
         (tmp_path / name).symlink_to(toy_course / name)
     return tmp_path, tmp_path / "clock.json"
 
@@ -114,7 +114,7 @@ def test_the_pages_are_those_of_the_stored_lessons(course_with_clock: tuple[Path
     assert run_course.main(["--clock", str(clock)], root) == 0
     page = (root / "build" / "98_toy.html").read_text(encoding="utf-8")
     assert 'alt="A curve that rises ever faster"' in page and "No description" not in page
-    assert "<td>3.2</td>" in (root / "build" / "index.html").read_text(encoding="utf-8")
+    assert "runs in 3.2 s" in (root / "build" / "index.html").read_text(encoding="utf-8")
     assert not (root / "build" / "timings.json").exists(), "the README's table is of quiet runs"
 
 
