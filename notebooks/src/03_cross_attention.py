@@ -68,7 +68,7 @@ show_figure(
 # %% [markdown]
 # Two streams, two roles. The stream that asks gives the **queries**; here each word is one. The stream that answers gives the
 # **keys** and the **values**; here each frame is one. That is all that *cross* means: in lesson 02 both roles could be played by one
-# sequence, now there are two, and you have to say who is who.
+# sequence (that is **self-attention**), now there are two, and you have to say who is who.
 
 # %% [markdown]
 # ## Unequal lengths
@@ -183,7 +183,7 @@ for name, gradient in zip(("first ", "second"), reached, strict=True):
 # Difficulty ★★☆ · Importance ★★☆ · 12 minutes
 #
 # You are given a `layer` that takes two streams of equal shape, `layer(first, second)`, each `(B, T, D)` with T of at least 3, and returns
-# `(B, T, D)`. One of the streams asks, the other answers, and you cannot look inside. There may be a residual path, a layer norm, several heads,
+# `(B, T, D)`. One of the streams asks, the other answers, and you cannot look inside. There may be a residual path (the input is added to the output), a layer norm, several heads,
 # and one stream may be much louder than the other. Return `"first"` or `"second"`: the name of the stream that asks.
 
 
@@ -768,7 +768,7 @@ class TimeFirst(nn.Module):
 
 # %% [markdown]
 # In JMT's public code (PoloWlg/Joint-Multimodal-Transformer-6th-ABAW, commit 691e278) the variant *without* the joint representation is built this way (`mm_transformers.py`, lines 119 to
-# 122). Measured for our ledger: changing sample 1 changes the output for sample 0. That variant is the baseline of an ablation, so the comparison with it cannot be
+# 122). Measured for our ledger: changing sample 1 changes the output for sample 0. That variant is the baseline of an ablation (what is the model worth without that part?), so the comparison with it cannot be
 # read. It is an easy slip, and one test finds it.
 
 # %% [markdown] tags=["exercise"]
