@@ -454,7 +454,7 @@ for name in ("text+audio", "audio+vision", "text+audio+vision"):
     show(name, "best possible:", exact[name], "product:", product, "mean of probabilities:", mean)
 
 # %% [markdown]
-# The product **is** the best possible, to the last digit. The mean of probabilities gives away seven points: it lets a hesitant witness water down a certain one. Adding logits is multiplying, so average logits. (Strictly, the product is to be divided by the prior once for
+# The product **is** the best possible, to the last digit. The mean of probabilities gives away seven points: it lets a hesitant witness water down a certain one. Adding logits is multiplying, so average logits. (Strictly, the product is to be divided by the prior, how frequent each class is, once for
 # each stream beyond the first; here all emotions are equally frequent, and nothing changes.)
 #
 # ## What late fusion cannot know
