@@ -187,7 +187,16 @@ def test_disagreeing_files_write_nothing(command, tmp_path):
                 "--out",
                 "@t.npz",
             ),
-            "--table and --clips do not go with --run",
+            "leave out --table: with --run, an expert reads --data alone",
+        ),
+        (
+            ("extract", "--run", "@run", "--data", "@raw.npz", "--out", "@t.npz")
+            + ("--frames", "3", "--pieces", "2"),
+            "leave out --frames, --pieces: with --run, an expert reads --data alone",
+        ),
+        (
+            ("extract", "--table", "@t.csv", "--out", "@t.npz", "--steps", "3", "--float32"),
+            "leave out --steps, --float32, which only an expert takes",
         ),
         (
             ("extract", "--run", "@nothing", "--data", "@raw.npz", "--out", "@t.npz"),

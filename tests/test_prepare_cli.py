@@ -217,6 +217,16 @@ def test_an_interrupt_says_how_to_go_on(root, tmp_path, monkeypatch, capsys):
         (["--valid-actors", "1-3"], "actor 1 is named for valid and for test"),
         (["--channel", "song"], "name such as 01-02-"),
         (["--dataset", "cremad", "--channel", "song"], "--channel is RAVDESS's"),
+        (
+            ["--folds", "x.json"],
+            "--folds goes with --dataset mosei, not with ravdess; leave it out",
+        ),
+        (["--tokenizer", "words"], "--tokenizer goes with --dataset meld, not with ravdess"),
+        (
+            ["--dataset", "mosei"],
+            "--size goes with --dataset ravdess or --dataset cremad or --dataset meld, not with",
+        ),
+        (["--dataset", "meld", "--seconds", "2"], "--seconds goes with --dataset ravdess or"),
         (["--dataset", "cremad"], "name such as 1001_DFA_ANG_XX.flv"),
         (["--dataset", "iemocap"], "invalid choice: 'iemocap'"),
         (["--face-model", "none.onnx", "--faces"], "none.onnx does not exist"),

@@ -41,6 +41,8 @@ class Entry(NamedTuple):
         folders: `--out` may be a feature folder, too, which `make` writes itself.
         table: writes a table of clips, for `extract`, where `--out` is a csv file, and gives the
             sentences to be said.
+        takes: options (as in `options.valid_actors`) that other entries declare and `make` reads,
+            too. Any other of theirs is refused.
     """
 
     about: str
@@ -48,3 +50,4 @@ class Entry(NamedTuple):
     make: Callable[[argparse.Namespace], Made]
     folders: bool = False
     table: Callable[[argparse.Namespace], Sequence[str]] | None = None
+    takes: Sequence[str] = ()

@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib.cli.shared import Commands, add_device, find_device, report_failures, say
+from mmlib.cli.shared import (
+    Commands,
+    add_device,
+    find_device,
+    given_of,
+    options_of,
+    report_failures,
+    say,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from mmlib.backbones.extracting import Extraction
@@ -26,12 +35,22 @@ def add(commands: Commands) -> None:
         "and ResNet, or of raw streams with an expert that train left",
     )
     parser.set_defaults(run=run)
+    parser.add_argument("--out", required=True, help="FEATURES.npz")
+    parser.add_argument("--batch-size", type=int, default=16, help="clips at a time")
+    add_device(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_table(parser)
+    _add_run(parser)
+    _add_pieces(parser)
+
+
+def _add_table(parser: Any) -> None:
+    """Declare what a table of clips takes."""
     parser.add_argument("--clips", help="the folder of clips; not needed for text alone")
     parser.add_argument(
         "--table",
         help="csv with id (or file), label, and if you have them text, split, group",
     )
-    parser.add_argument("--out", required=True, help="FEATURES.npz")
     parser.add_argument(
         "--class-names", help="the words of the column label, in the order of their numbers"
     )
@@ -54,11 +73,6 @@ def add(commands: Commands) -> None:
         "--audio-steps", type=int, default=128, help="of 20 ms at most: 128 are 2.565 seconds"
     )
     parser.add_argument("--frames", type=int, default=10, help="spread evenly over the clip")
-    parser.add_argument("--batch-size", type=int, default=16, help="clips at a time")
-    add_device(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    _add_run(parser)
-    _add_clips(parser)
 
 
 def _add_run(parser: Any) -> None:
@@ -74,7 +88,7 @@ def _add_run(parser: Any) -> None:
     group.add_argument("--float32", action="store_true", help="keep all digits; twice as large")
 
 
-def _add_clips(parser: Any) -> None:
+def _add_pieces(parser: Any) -> None:
     """Declare what only JMT's backbones take."""
     group = parser.add_argument_group(
         "pieces of a recording",
@@ -105,12 +119,14 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(
             "give --table, a csv of clips, or --run and --data, a trained expert and its raw stream."
         )
+    if strange := given_of(options, options_of(_add_run)):
+        words = ", ".join(strange.values())
+        raise ValueError(f"leave out {words}, which only an expert takes, with --run and --data.")
     from mmlib.backbones.extracting import extract
     from mmlib.data.clip_table import class_numbers, read_clip_table
     from mmlib.data.feature_set import listed
 
-    streams = [word.strip() for word in options.streams.split(",")]
-    names = [word.strip() for word in (options.class_names or "").split(",") if word.strip()]
+    streams, names = words_of(options.streams), words_of(options.class_names)
     out = Path(options.out)
     if out.suffix != ".npz":
         raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
@@ -160,8 +176,9 @@ def _run_expert(options: argparse.Namespace) -> None:
         raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
     if not (options.run_folder and options.data):
         raise ValueError("give both --run and --data, a trained expert and its raw stream.")
-    if options.table or options.clips:
-        raise ValueError("--table and --clips do not go with --run; an expert reads --data alone.")
+    if strange := given_of(options, options_of(_add_table, _add_pieces)):
+        words = ", ".join(strange.values())
+        raise ValueError(f"leave out {words}: with --run, an expert reads --data alone.")
     model, about = runs.load_run(Path(options.run_folder))
     raw = runs.fitted(load_features(options.data), about)
     features = extract_features(

@@ -158,6 +158,7 @@ MELD = Entry(
     _make,
     folders=True,
     table=_table,
+    takes=("frames", "size", "streams", "faces", "face_model", "workers"),
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmlib.cli import affwild2, clips, meld, mosei
 from mmlib.cli.entries import Entry, Made
-from mmlib.cli.shared import Commands, report_failures, say
+from mmlib.cli.shared import Commands, given_of, options_of, report_failures, say
 
 DATASETS: dict[str, Entry] = {
     "ravdess": clips.RAVDESS,
@@ -43,6 +43,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Prepare, write the feature file, and name what could not be had."""
     out, entry = Path(options.out), DATASETS[options.dataset]
+    _check_options(options)
     if entry.table and out.suffix == ".csv":
         for sentence in entry.table(options):
             say(f"mmlib prepare: {sentence}")
@@ -58,6 +59,26 @@ def run(options: argparse.Namespace) -> None:
     for note in made.notes:
         say(f"mmlib prepare: {note}")
     report_failures("prepare", made.failures, made.left_out)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse an option of another data set, which would change nothing."""
+    declared = {
+        name: options_of(entry.add) if entry.add else {} for name, entry in DATASETS.items()
+    }
+    mine = {*declared[options.dataset], *DATASETS[options.dataset].takes}
+    for some in declared.values():
+        for name, option in given_of(options, some).items():
+            if name not in mine:
+                others = [
+                    f"--dataset {other}"
+                    for other, entry in DATASETS.items()
+                    if name in declared[other] or name in entry.takes
+                ]
+                raise ValueError(
+                    f"{option} goes with {' or '.join(others)}, not with {options.dataset}; "
+                    "leave it out."
+                )
 
 
 def _check_file(out: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +53,24 @@ def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
     else:
         features = load_features(data)
     return features.select(streams.split(",")) if streams else features
+
+
+def options_of(*declare: Callable[[Any], None]) -> dict[str, Any]:
+    """Name the options that these functions declare, with what each is where nobody gives it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    for one in declare:
+        one(parser)
+    return vars(parser.parse_args([]))
+
+
+def given_of(options: argparse.Namespace, some: Mapping[str, Any]) -> dict[str, str]:
+    """Name those of `some` (`options_of`) that were given, with how a person writes them."""
+    words = {name: name.replace("_", "-") for name in some}
+    return {
+        name: f"--no-{words[name]}" if usual is True else f"--{words[name]}"
+        for name, usual in some.items()
+        if getattr(options, name) != usual
+    }
 
 
 def words_of(text: str | None) -> list[str]:
