@@ -933,7 +933,7 @@ assert mean["no positions"] > mean["positions"] > mean["GRU"] - 0.02
 #
 # ## Where to go next
 #
-# Lesson 05 sets fusions side by side and judges them honestly. O1 and O2 return in lesson 07, the crossmodal block in lesson 13, each
+# [Lesson 05](05_fusing_and_judging.ipynb) sets fusions side by side and judges them honestly. O1 and O2 return in lesson 07, the crossmodal block in lesson 13, each
 # inside its whole system.
 #
 # ## References

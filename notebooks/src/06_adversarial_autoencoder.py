@@ -925,7 +925,7 @@ assert np.mean([row["loss_discriminator"] for row in last]) > 0.75
 #
 # ## Where to go next
 #
-# Open this lesson's [exercises](../exercises/06_adversarial_autoencoder.ipynb). Lesson 07 gives the encoder its transformer block and its cross-attention, runs the four-way ablation, and audits the paper's Table I with integers.
+# Open this lesson's [exercises](../exercises/06_adversarial_autoencoder.ipynb). [Lesson 07](07_ca_mmaaet.ipynb) gives the encoder its transformer block and its cross-attention, runs the four-way ablation, and audits the paper's Table I with integers.
 #
 # ## References
 #

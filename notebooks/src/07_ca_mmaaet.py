@@ -776,7 +776,7 @@ for name in ("CA-MMAAE", "MMAAET", "CA-MMAAET"):
 #
 # ## Where to go next
 #
-# Lesson 08 turns to what a stream is made of before it is fused: attention over the channels and the places of a face, the first half of AVT-CA.
+# [Lesson 08](08_attention_over_faces.ipynb) turns to what a stream is made of before it is fused: attention over the channels and the places of a face, the first half of AVT-CA.
 #
 # ## References
 #

@@ -940,7 +940,7 @@ except ValueError as error:
 #
 # ## Where to go next
 #
-# Lesson 09 takes one vector a frame from this trunk, gives the voice a trunk of its own, and lets the two streams talk: the whole AVT-CA.
+# [Lesson 09](09_avt_ca.ipynb) takes one vector a frame from this trunk, gives the voice a trunk of its own, and lets the two streams talk: the whole AVT-CA.
 #
 # ## References
 #

@@ -910,7 +910,7 @@ assert top[5] > 0.9 > best["audio+vision"] + 0.05
 #
 # ## Where to go next
 #
-# Lesson 10 leaves classes behind: valence and arousal, numbers that change with every frame, and a loss that asks for more than correlation.
+# [Lesson 10](10_valence_arousal.ipynb) leaves classes behind: valence and arousal, numbers that change with every frame, and a loss that asks for more than correlation.
 #
 # ## References
 #

@@ -839,7 +839,7 @@ assert mean["voice, both"][0] < bold["audio"][0] + 0.03
 #
 # ## Where to go next
 #
-# Lesson 11 fuses: the voice knows arousal, the face valence four steps late, and JMT lets them ask each other, and a joint third, in six directions.
+# [Lesson 11](11_jmt.ipynb) fuses: the voice knows arousal, the face valence four steps late, and JMT lets them ask each other, and a joint third, in six directions.
 #
 # ## References
 #

@@ -927,7 +927,7 @@ assert all(0.85 < mean < ceiling + 0.02 for mean in mine["folds"])
 #
 # ## Where to go next
 #
-# Lesson 12 asks what a fusion should do when a stream is missing altogether, and lets chance choose which stream speaks for each feature: EmbraceNet.
+# [Lesson 12](12_embracenet.ipynb) asks what a fusion should do when a stream is missing altogether, and lets chance choose which stream speaks for each feature: EmbraceNet.
 #
 # ## References
 #

@@ -740,7 +740,7 @@ assert warned > blind + 0.05
 #
 # ## Where to go next
 #
-# Lesson 13 puts this layer where the paper has it: behind a crossmodal transformer, on conversations.
+# [Lesson 13](13_conversations.ipynb) puts this layer where the paper has it: behind a crossmodal transformer, on conversations.
 #
 # ## References
 #
