@@ -23,7 +23,7 @@ def test_each_scale_is_its_own_preset_with_the_datas_sizes(scale):
     expected = getattr(AVTCAConfig, scale)()
     expected = replace(expected, audio_dim=4, vision_dim=6, num_classes=3)
     assert AVTCAConfig.for_dataset(dataset(156), scale=scale) == expected
-    with pytest.raises(ValueError, match="scale is 'large', expected small, paper, official"):
+    with pytest.raises(ValueError, match="scale is 'large', expected small, paper or official"):
         AVTCAConfig.for_dataset(dataset(156), scale="large")
 
 

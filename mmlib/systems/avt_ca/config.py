@@ -8,6 +8,7 @@ from typing import Literal, Self
 from torch import Tensor
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.scales import at_scale
 
 OPTIONS: dict[str, tuple[str | None, ...]] = {
     "late": ("self", "shared", "cross", None),
@@ -159,9 +160,7 @@ class AVTCAConfig:
             ValueError: a stream is missing or has frames where features are needed, the labels are
                 not classes, or an unknown scale.
         """
-        scales = {"small": cls.small, "paper": cls.paper, "official": cls.official}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected {', '.join(scales)}.")
+        config = at_scale(cls, scale, ("small", "paper", "official"))
         missing = [name for name in streams if name not in dataset.modalities]
         if missing:
             raise ValueError(
@@ -180,7 +179,7 @@ class AVTCAConfig:
                 f"AVT-CA can be frames; name them the other way round."
             )
         config = replace(
-            scales[scale](),
+            config,
             streams=streams,
             audio_dim=dataset.widths[streams[0]],
             vision_dim=dataset.widths[streams[1]] if second.ndim == 3 else None,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.scales import at_scale
 
 
 class Classified(NamedTuple):
@@ -117,9 +118,6 @@ class BaselineConfig:
     @classmethod
     def for_dataset(cls, dataset: FeatureSet, scale: str = "small") -> Self:
         """Take streams, widths, outputs and labels' place from the data."""
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
         labels = dataset.labels
         if dataset.class_names is None:
             real = Batch({}, dataset.masks, labels).label_mask
@@ -131,7 +129,7 @@ class BaselineConfig:
         free = whole and dataset.label_step is None
         lengths = [dataset.lengths[name] for name in dataset.modalities]
         patches = tuple(max(1, length // 32) if free else 1 for length in lengths)
-        chosen = scales[scale]()
+        chosen = at_scale(cls, scale)
         if dataset.label_step is not None:
             # Such steps are whole utterances, described by an encoder that learnt elsewhere: wide
             # vectors, few of them, learnt by heart within a few epochs.

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from mmlib.data.feature_set import FeatureSet
 from mmlib.systems.ca_mmaaet import adversarial
+from mmlib.systems.scales import at_scale
 
 STREAMS = ("text", "audio", "vision")
 #: Who asks whom, as (query, context).
@@ -119,9 +120,7 @@ class CAMMAAETConfig:
         Raises:
             ValueError: a stream is missing, the labels are not classes, or an unknown scale.
         """
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        config = at_scale(cls, scale)
         missing = [name for name in STREAMS if name not in dataset.modalities]
         if missing:
             raise ValueError(
@@ -134,7 +133,7 @@ class CAMMAAETConfig:
                 "take a file with class_names, or a system such as 'concat'."
             )
         config = replace(
-            scales[scale](),
+            config,
             text_dim=dataset.widths["text"],
             audio_dim=dataset.widths["audio"],
             vision_dim=dataset.widths["vision"],

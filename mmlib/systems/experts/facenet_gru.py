@@ -13,6 +13,7 @@ from mmlib.backbones.published import weights_file
 from mmlib.data.feature_set import FeatureSet
 from mmlib.layers import last_real
 from mmlib.systems.experts.output import Classifier, Recognised, only_stream, refuse_misfit
+from mmlib.systems.scales import at_scale
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,7 @@ class FaceNetGRUConfig:
         Raises:
             ValueError: no faces, too small ones, labels that are no classes, or an unknown scale.
         """
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        config = at_scale(cls, scale)
         refuse_misfit("facenet_gru", "vision", dataset)
         shape = tuple(dataset.inputs["vision"].shape)
         if len(shape) != 5 or shape[2] != 3 or min(shape[3:]) < SMALLEST:
@@ -83,7 +82,7 @@ class FaceNetGRUConfig:
                 f"facenet_gru reads faces (samples, faces, 3, height, width) of {SMALLEST} x "
                 f"{SMALLEST} or more, but vision of {dataset.name} is {shape}."
             )
-        config = replace(scales[scale](), num_classes=dataset.num_outputs)
+        config = replace(config, num_classes=dataset.num_outputs)
         if weights is not None:
             config = replace(config, weights=weights, width=1.0, freeze=True)
         return config

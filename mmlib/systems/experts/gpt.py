@@ -19,6 +19,7 @@ from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Phase
 from mmlib.systems.experts.output import only_stream, refuse_misfit
+from mmlib.systems.scales import at_scale
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,9 @@ class GPTExpertConfig:
                 model's, a row is too long for it, or the labels are no classes.
             PretrainedError: there is no such model.
         """
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        config = at_scale(cls, scale)
         refuse_misfit("gpt", "text", dataset)
-        config = replace(scales[scale](), num_classes=dataset.num_outputs)
+        config = replace(config, num_classes=dataset.num_outputs)
         config = config if weights is None else replace(config, weights=weights)
         special = special_tokens(dataset.inputs["text"][:], dataset.masks["text"])
         config = replace(config, entries=special.entries)

@@ -16,6 +16,7 @@ from mmlib.data.feature_set import FeatureSet
 from mmlib.data.sound import log_mel, resample
 from mmlib.layers import masked_mean
 from mmlib.systems.experts.output import Classifier, Recognised, only_stream, refuse_misfit
+from mmlib.systems.scales import at_scale
 
 #: What the one public file was trained on; it loads into nothing else (E-17).
 LJSPEECH: dict[str, Any] = {
@@ -160,13 +161,9 @@ class WaveRNNExpertConfig:
         Raises:
             ValueError: no waveform, labels that are no classes, or an unknown scale.
         """
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        config = at_scale(cls, scale)
         refuse_misfit("wavernn", "audio", dataset)
-        config = replace(
-            scales[scale](), block=dataset.widths["audio"], num_classes=dataset.num_outputs
-        )
+        config = replace(config, block=dataset.widths["audio"], num_classes=dataset.num_outputs)
         if weights is not None:
             config = replace(config, weights=weights, **LJSPEECH)
         samples = dataset.lengths["audio"] * config.block

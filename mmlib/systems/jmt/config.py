@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.scales import at_scale
 
 KNOWN = {
     "task": ("regression", "classification"),
@@ -131,9 +132,7 @@ class JMTConfig:
             ValueError: fewer than two streams, steps that no stream has although each has labels,
                 or an unknown scale.
         """
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        config = at_scale(cls, scale)
         have = dataset.modalities
         if len(have) < 2:
             raise ValueError(
@@ -156,7 +155,7 @@ class JMTConfig:
                 )
             clock = None if len(fitting) == 2 else fitting[0]
         return replace(
-            scales[scale](),
+            config,
             streams=(first, second),
             widths=(dataset.widths[first], dataset.widths[second]),
             clock=clock,
