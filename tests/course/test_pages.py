@@ -23,6 +23,10 @@ ANCHORS = """() => Array.from(document.querySelectorAll('a[href^="#"]'))
     .filter(id => !document.getElementById(id))"""
 PICTURES = """() => Array.from(document.images)
     .filter(img => !img.naturalWidth || !img.alt.trim()).map(img => img.outerHTML.slice(0, 80))"""
+CUT = """() => Array.from(document.querySelectorAll('main *'))
+    .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 1)
+    .filter(e => ['hidden', 'clip'].includes(getComputedStyle(e).overflowX))
+    .map(e => e.outerHTML.slice(0, 80))"""
 WIDER = """() => Array.from(document.querySelectorAll('body *'))
     .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1)
     .map(e => e.outerHTML.slice(0, 80))"""
@@ -114,6 +118,7 @@ def test_on_a_phone_nothing_of_the_index_or_of_a_page_stands_beside_the_screen(
     for lesson in SHOWN:
         page, _ = opened(browser, site / f"{lesson.stem}.html", PHONE)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], lesson.stem
+        assert page.evaluate(CUT) == [], f"{lesson.stem}: cannot be scrolled to"
         page.close()
 
 

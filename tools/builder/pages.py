@@ -36,7 +36,9 @@ body.jp-Notebook { max-width: 62rem; margin: 0 auto }
 nav.course { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5rem 2rem;
   padding: 1rem; font: 1rem/1.5 system-ui, sans-serif }
 main img, main svg { max-width: 100%; height: auto }
-main table, main math[display="block"] { display: block; max-width: 100%; overflow-x: auto }
+main table { display: block; max-width: 100%; overflow-x: auto }
+main math[display="block"] { display: block math; overflow-x: auto; overflow-y: hidden }
+main .highlight pre { overflow-x: auto }
 @media (max-width: 45rem) { .jp-InputPrompt, .jp-OutputPrompt { display: none !important } }
 </style>
 """
