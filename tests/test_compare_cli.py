@@ -1,10 +1,15 @@
 """`python -m mmlib compare`: one command from data to tables and figures."""
 
+import argparse
+
 import pandas as pd
 import pytest
 
+from mmlib.cli import compare as compare_command
 from mmlib.cli import main
 from mmlib.data import theatre
+from mmlib.systems import CAMMAAETConfig
+from mmlib.training import tuning
 
 
 def compare(data, out, *more) -> int:
@@ -27,6 +32,7 @@ def test_it_writes_what_it_prints_and_does_not_train_twice(features, tmp_path, c
     assert list(table["system"]) == ["majority", "mmaae", "concat"]
     assert set(table["seeds"]) == {2}
     assert f"{table['accuracy'][1]:.3f}" in first
+    assert (table["peak_bytes"] > 8 * table["parameters"]).all()  # weights and gradients at least
     assert (tmp_path / "losses_mmaae.png").is_file()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.safetensors")}
     assert len(before) == 6
@@ -42,6 +48,7 @@ def test_it_writes_what_it_prints_and_does_not_train_twice(features, tmp_path, c
         (("--systems", "concat,concat"), "twice"),
         (("--streams", "audio,vision", "--systems", "ca_mmaaet"), "no text"),
         (("--seeds", 0), "seeds is 0"),
+        (("--tune", 1), "tune is 1"),
         (("--streams", "smell"), "smell"),
     ],
 )
@@ -52,3 +59,78 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
     captured = capsys.readouterr()
     assert said in captured.err and captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_systems_that_fit_are_compared_and_the_others_named(tmp_path, capsys):
+    quick = ("--n", 40, "--epochs", 1, "--seeds", 1, "--streams", "vision")
+    assert compare("theatre", tmp_path, *quick) == 0
+    told = capsys.readouterr()
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table["system"]) == ["majority", "concat", "late", "embracenet"]
+    for name in ("ca_mmaaet", "avt_ca", "jmt"):
+        assert f"{name} is left out: " in told.err
+    assert "CA-MMAAET needs text, audio and vision" in told.err
+
+
+def test_every_system_is_trained_equally_long_unless_each_has_its_own_way(tmp_path):
+    parser = argparse.ArgumentParser()
+    compare_command.add(parser.add_subparsers())
+
+    def epochs(*words):
+        return parser.parse_args(["compare", "--data", "x", "--out", "y", *words]).epochs
+
+    assert epochs() == compare_command.EPOCHS
+    assert epochs("--epochs", "7") == 7
+    quick = ("--n", 24, "--seeds", 1, "--systems", "ca_mmaaet", "--streams", "text,audio,vision")
+    assert compare("theatre", tmp_path, *quick, "--epochs", "own") == 0
+    runs = pd.read_csv(tmp_path / "runs.csv").set_index("system")
+    assert runs["epochs"]["ca_mmaaet"] == CAMMAAETConfig.small().epochs != compare_command.EPOCHS
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "numbers of epochs that differ" in text
+
+
+def test_each_system_is_held_against_the_ceiling_of_its_own_streams(tmp_path):
+    quick = ("--n", 40, "--epochs", 1, "--seeds", 1, "--systems", "concat,jmt")
+    assert compare("theatre:flagship", tmp_path, *quick) == 0
+    table = pd.read_csv(tmp_path / "table.csv").set_index("system")
+    known = theatre.ceilings("flagship")
+    assert table["streams"].to_dict() == {
+        "majority": "text+audio+vision",
+        "concat": "text+audio+vision",
+        "jmt": "audio+vision",
+    }
+    for name, streams in table["streams"].items():
+        assert table["ceiling"][name] == pytest.approx(known[streams])
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"{known['audio+vision']:.3f}" in text and "1 seed on" in text
+
+
+def test_what_was_tried_is_told_and_goes_on_after_a_kill(features, tmp_path, monkeypatch):
+    options = ("--systems", "concat,late", "--seeds", 2, "--epochs", 2, "--tune", 2)
+    assert compare(features, tmp_path / "whole", *options) == 0
+    real, count = tuning.train_system, []
+
+    def killed(*arguments, **settings):
+        count.append(1)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "train_system", killed)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            raise SystemExit(compare(features, tmp_path / "killed", *options))
+    assert not (tmp_path / "killed" / "tuning.csv").exists()
+    assert compare(features, tmp_path / "killed", *options) == 0
+    whole, again = (pd.read_csv(tmp_path / name / "tuning.csv") for name in ("whole", "killed"))
+    pd.testing.assert_frame_equal(whole, again)
+    assert whole.groupby("system")["chosen"].sum().to_dict() == {"concat": 1, "late": 1}
+    tables = [
+        pd.read_csv(tmp_path / name / "table.csv").drop(columns="seconds")
+        for name in ("whole", "killed")
+    ]
+    pd.testing.assert_frame_equal(*tables)
+    rates = whole[whole["chosen"]].set_index("system")["learning_rate"]
+    assert tables[0].set_index("system")["learning_rate"][rates.index].equals(rates)
+    text = (tmp_path / "whole" / "report.md").read_text(encoding="utf-8")
+    assert "the same budget: 2 learning rates" in text and "No other split" in text
