@@ -294,7 +294,7 @@ else:
 # %% [markdown]
 # ## The audio expert: a vocoder
 #
-# The audio model is **WaveRNN**, which was made to *synthesise* speech: it is given a spectrogram and all samples so far, and tells the next sample. It never had to tell who is angry. How does one become good at that? **Predict** how much of a voice a straight line through the last eight samples can tell. Here are voices of the theatre, at 16,000 samples a second:
+# The audio model is **WaveRNN**, a **vocoder**: it was made to *synthesise* speech. It is given a spectrogram and all samples so far, and tells the next sample. It never had to tell who is angry. How does one become good at that? **Predict** how much of a voice a straight line through the last eight samples can tell. Here are voices of the theatre, at 16,000 samples a second:
 
 # %%
 voices = theatre.make("conversations", n=10, seed=0, sample_rate=16000).waveform
@@ -336,7 +336,7 @@ show(
 #
 # ## The face expert: a GRU, in four equations
 #
-# The third expert cuts faces from the film (MTCNN), makes 512 numbers of each (an Inception-ResNet, trained to tell *persons* apart), and reads the sequence by a **gated recurrent unit**. The paper gives it in four equations, without offsets:
+# The third expert cuts faces from the film (by MTCNN, a face detector), makes 512 numbers of each (an Inception-ResNet, trained to tell *persons* apart), and reads the sequence by a **gated recurrent unit**. The paper gives it in four equations, without offsets:
 #
 # $$z_t = \sigma(W^z x_t + U^z h_{t-1}) \qquad (2)$$
 # $$r_t = \sigma(W^r x_t + U^r h_{t-1}) \qquad (3)$$
@@ -477,7 +477,7 @@ show(
 # %% [markdown]
 # ### A product of two views
 #
-# A second hole. "$A \to B$" is read from $A$ to $B$: the source $A$ becomes keys and values, says the text. But Eq. 6 takes the *queries* from $A$. Then, for the text, Eq. 12,
+# A second hole, which you know from lesson 03. "$A \to B$" is read from $A$ to $B$: the source $A$ becomes keys and values, says the text. But Eq. 6 takes the *queries* from $A$. Then, for the text, Eq. 12,
 #
 # $$\text{Attention}_T = \text{out}_{F \to T} \odot \text{out}_{A \to T},$$
 #
@@ -759,7 +759,7 @@ print("said:", ", ".join(f"{emotion} {n}" for emotion, n in zip(EMOTIONS, named,
 # %% [markdown]
 # The same picture for the same reason: half of everything is neutral, and a doubtful case is best called so, if accuracy is what counts.
 #
-# Figure 8 is a **t-SNE** of the fused vectors. The paper reads in it that *surprise* lies farther away from neutral than other emotions do, and so is better told apart. That reading is not allowed: t-SNE keeps **neighbours**, while distances between groups, and their sizes, follow from its own arithmetic (lesson 06). So beside the map a number that is made of neighbours alone, in the full space:
+# Figure 8 is a **t-SNE** of the fused vectors. The paper reads in it that *surprise* lies farther away from neutral than other emotions do, and so is better told apart. That reading is not allowed: t-SNE keeps **neighbours**, while distances between groups, and their sizes, follow from its own arithmetic. So beside the map a number that is made of neighbours alone, in the full space:
 
 # %% tags=["guided"]
 part = test.batch(range(700))
@@ -1039,7 +1039,7 @@ assert at["EmbraceNet, multiply", 0.0][5] > at["EmbraceNet", 0.0][5] + 0.04
 #
 # ## Where to go next
 #
-# Lesson 14 puts all four systems on one task under one protocol, and leaves the last word to your own fusion.
+# [Lesson 14](14_capstone.ipynb) puts all four systems on one task under one protocol, and leaves the last word to your own fusion.
 #
 # ## References
 #
