@@ -150,11 +150,15 @@ def write_report(
     if not rows:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("clip", "what"), *rows])
-    os.replace(part, path)
+    write_table(path, [("clip", "what"), *rows])
+
+
+def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """Write a csv file whole or not at all."""
+    from mmlib.data.whole_file import whole_file
+
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def _streams(words: str | None, found: Found) -> tuple[str, ...]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib.cli.clips import detector, sentence, write_report
+from mmlib.cli.clips import detector, sentence, write_report, write_table
 from mmlib.cli.entries import Entry, Made
 from mmlib.cli.shared import words_of
 
@@ -139,11 +137,7 @@ def _table(options: argparse.Namespace) -> Sequence[str]:
         usual = Path(FOLDERS[one.split], f"dia{one.dialogue}_utt{one.number}.mp4")
         place = usual if one.clip is None else one.clip.relative_to(root)
         rows.append((one.id, place.as_posix(), one.emotion, one.sentence, one.split, one.group))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    os.replace(part, out)
+    write_table(out, rows)
     names = ",".join(EMOTIONS)
     notes.append(
         f"{len(rows) - 1} clips are in {out}; make features of them with: python -m mmlib extract "

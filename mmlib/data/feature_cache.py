@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from mmlib.data.clip_table import Clip
 from mmlib.data.feature_set import FeatureError
 from mmlib.data.npz import read_arrays
+from mmlib.data.whole_file import whole_file
 
 
 class Kept(NamedTuple):
@@ -56,10 +56,7 @@ class FeatureCache:
 
     def store(self, clip: Clip, stream: str, kept: Kept) -> None:
         """Keep a clip's features."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(clip)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with open(part, "wb") as file:
+        with whole_file(self._path(clip)) as part, open(part, "wb") as file:
             np.savez(
                 file,
                 features=kept.features.numpy(),
@@ -67,7 +64,6 @@ class FeatureCache:
                 key=np.array(self._key(clip, stream)),
                 id=np.array(clip.name),
             )
-        os.replace(part, path)
 
     def _path(self, clip: Clip) -> Path:
         # A digest: an id may be longer than a file name, or hold what one may not.

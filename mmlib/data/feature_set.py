@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 
 from mmlib.data.batch import MODALITIES, Batch
 from mmlib.data.stored_stream import StoredStream, Stream, choose, in_blocks, write_array
+from mmlib.data.whole_file import whole_file
 
 SPLITS = ("train", "valid", "test")
 
@@ -226,14 +226,10 @@ class FeatureSet(Dataset):
             arrays["class_names"] = np.array(self.class_names)
         if self.label_step is not None:
             arrays["label_step"] = np.array(self.label_step, dtype=np.int64)
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with zipfile.ZipFile(part, "w") as archive:
+        with whole_file(path) as part, zipfile.ZipFile(part, "w") as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                     write_array(stream, array)
-        os.replace(part, path)
 
 
 def _check_streams(features: FeatureSet) -> None:

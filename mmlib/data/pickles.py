@@ -6,7 +6,6 @@ Each is a dict with `train`, `valid` and `test`; a stream's entry is a list of `
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from mmlib.data.feature_set import SPLITS, FeatureError, FeatureSet, listed
 from mmlib.data.unpickle import plain, read_pickle
+from mmlib.data.whole_file import whole_file
 
 FILES = {
     "text": "textual_bert.pkl",
@@ -118,10 +118,8 @@ def save_pickles(features: FeatureSet, folder: str | Path) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as stream:
+    with whole_file(path) as part, open(part, "wb") as stream:
         pickle.dump(content, stream, protocol=4)
-    os.replace(part, path)
 
 
 def _splits(path: Path) -> dict[str, Any]:
