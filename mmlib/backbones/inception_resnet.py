@@ -43,7 +43,14 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve, normalise, rectify."""
-        return self.relu(self.bn(self.conv(x)))
+        return self.relu(_normed(self.conv(x), self.bn))
+
+
+def _normed(x: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+    """Normalise; where one face's one place has no spread, what was learnt before serves."""
+    if norm.training and x.numel() == x.shape[1]:
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=EPS)
+    return norm(x)
 
 
 class Block(nn.Module):
@@ -204,13 +211,7 @@ class InceptionResnetV1(nn.Module):
         x = self.mixed_6a(self.repeat_1(x))  # (N, 896, H / 16, W / 16)
         x = self.mixed_7a(self.repeat_2(x))  # (N, 1792, H / 32, W / 32)
         x = self.block8(self.repeat_3(x)).mean((2, 3))
-        x = self.last_linear(self.dropout(x))
-        if self.training and len(x) == 1:  # one face has no spread: what was learnt before serves
-            norm = self.last_bn
-            return F.batch_norm(
-                x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=EPS
-            )
-        return self.last_bn(x)
+        return _normed(self.last_linear(self.dropout(x)), self.last_bn)
 
     @staticmethod
     def normalise(faces: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class MelResNet(nn.Module):
     Shape:
         - spectrogram: (B, n_freq, F) -> (B, n_output, F - kernel_size + 1)
         - real: (B, F - kernel_size + 1) bool, or None; in training, what is not real touches no
-          statistic and gives zeros
+          statistic and gives zeros; of fewer than two real frames no statistic is taken
     """
 
     def __init__(
@@ -57,6 +57,12 @@ class MelResNet(nn.Module):
         """Convolve; see the class."""
         if real is None or not self.training:
             return self.melresnet_model(spectrogram)
+        if int(real.sum()) < 2:  # no spread to measure: what was learnt before serves
+            self.melresnet_model.eval()
+            try:
+                return self.melresnet_model(spectrogram).masked_fill(~real[:, None], 0.0)
+            finally:
+                self.melresnet_model.train()
         first, rest = self.melresnet_model[0], self.melresnet_model[1:]
         # All that follows is pointwise, so the real frames may stand in one row.
         some = rest(first(spectrogram).transpose(1, 2)[real].T[None])[0].T

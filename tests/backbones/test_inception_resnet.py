@@ -115,13 +115,16 @@ def test_faces_do_not_know_of_each_other_at_evaluation(narrow):
         assert torch.allclose(narrow(x)[1:2], narrow(x[1:2]), atol=1e-5)
 
 
-def test_a_single_face_can_be_trained_on_and_leaves_the_last_statistics(narrow):
+@pytest.mark.parametrize("size", [75, 112])
+def test_a_single_face_can_be_trained_on_and_leaves_the_last_statistics(size):
     model = InceptionResnetV1(width=1 / 32).train()
-    before = model.last_bn.running_mean.clone()
-    model(noise(1, 3, 112, 112)).sum().backward()
-    assert torch.equal(model.last_bn.running_mean, before)
-    model(noise(2, 3, 112, 112))
-    assert not torch.equal(model.last_bn.running_mean, before)
+    norms = {"last": model.last_bn, "map": model.repeat_3[0].branch0.bn}  # of 1 x 1, and of 2 x 2
+    before = {name: norm.running_mean.clone() for name, norm in norms.items()}
+    model(noise(1, 3, size, size)).sum().backward()
+    kept = {name for name, norm in norms.items() if torch.equal(norm.running_mean, before[name])}
+    assert kept == ({"last", "map"} if size == 75 else {"last"})
+    model(noise(2, 3, size, size))
+    assert not any(torch.equal(norm.running_mean, before[name]) for name, norm in norms.items())
 
 
 def test_every_parameter_gets_a_gradient():

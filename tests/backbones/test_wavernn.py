@@ -161,6 +161,20 @@ def test_gradients_do_not_depend_on_what_is_computed_anew(monkeypatch):
         assert torch.allclose(gradient, found[1][name], atol=1e-4, rtol=1e-4), name
 
 
+def test_gradients_reach_back_through_all_stretches(monkeypatch):
+    monkeypatch.setattr(wavernn, "STEPS_AT_ONCE", 1)
+    model, (waveform, spectrogram) = tiny(), heard()
+    waveform.requires_grad_()
+    found = []
+    for last in (
+        model.features(waveform, spectrogram)[:, -1],
+        model.state(waveform, spectrogram)[:, 63:].mean(1),
+    ):
+        found.append(torch.autograd.grad(last.square().sum(), waveform)[0])
+    assert found[1][..., :9].any(), "the first stretch is heard in the last"
+    assert torch.allclose(found[0], found[1], atol=1e-7, rtol=1e-3)
+
+
 def test_without_gradients_no_more_than_a_stretch_is_held_at_once():
     model, read = tiny(), []
     model.rnn1.register_forward_hook(lambda _, __, out: read.append(out[0].shape[1]))
@@ -238,6 +252,23 @@ def test_in_training_what_is_not_real_touches_no_statistic():
     model.upsample.resnet(real[:, 0])
     for name, value in statistics[0].items():
         assert torch.allclose(value, model.state_dict()[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_a_batch_with_hardly_a_real_frame_is_trained_on_and_leaves_the_statistics(frames):
+    waveform, spectrogram = heard(frames=14)
+    mask = torch.zeros(3, 72, dtype=torch.bool)
+    mask[1, : 5 * frames] = True  # within one frame of six samples
+    model = tiny().train()
+    before = {n: v.clone() for n, v in model.state_dict().items() if "running" in n}
+    features = model.features(waveform, spectrogram, mask)
+    features.sum().backward()
+    assert features.isfinite().all() and bool(features.any()) == bool(frames)
+    for name, value in before.items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    expected = tiny().eval().features(waveform, spectrogram, mask)
+    assert torch.allclose(features, expected, atol=1e-6)
+    assert all(module.training for module in model.modules())
 
 
 def test_a_public_file_is_loaded_whole_or_without_its_last_layer(tmp_path):
