@@ -71,6 +71,10 @@ class EmbraceNet(nn.Module):
             raise ValueError(
                 "input_dims is empty; expected a number of features for each modality."
             )
+        sizes = {**input_dims, "embracement_dim": embracement_dim}
+        small = [f"{name}={size}" for name, size in sizes.items() if size < 1]
+        if small:
+            raise ValueError(f"{', '.join(small)}; expected at least 1 feature of each.")
         self.names = tuple(sorted(input_dims))
         self.embracement_dim = embracement_dim
         self.evaluation, self.on_empty = evaluation, on_empty

@@ -363,3 +363,5 @@ def test_unknown_options_are_refused():
         net(on_empty="ignore")
     with pytest.raises(ValueError, match="input_dims is empty"):
         EmbraceNet(input_dims={})
+    with pytest.raises(ValueError, match="audio=0, embracement_dim=-2; expected at least 1"):
+        EmbraceNet(input_dims={"audio": 0, "text": 3}, embracement_dim=-2)

@@ -412,6 +412,16 @@ def test_the_crossmodal_transformer_alone_concatenates():
         ({"streams": ("text", "text", "audio")}, "expected different streams"),
         ({"streams": ("text", "audio")}, "expected different streams"),
         ({"num_heads": 5}, "embed_dim=12 cannot be split over num_heads=5"),
+        (
+            {"streams": ("text", "audio", "smell")},
+            "stream 'smell' is unknown; expected some of text",
+        ),
+        ({"widths": (11, 0, 5)}, "widths is 0, expected at least 1"),
+        ({"layers": 0}, "layers is 0, expected at least 1"),
+        ({"embracement_dim": 0}, "embracement_dim is 0, expected at least 1"),
+        ({"label_step": -1}, "label_step is -1, expected a step from 0 on, or None"),
+        ({"modality_dropout": -0.1}, "modality_dropout is -0.1, expected a rate from 0 to below 1"),
+        ({"modality_dropout": float("nan")}, "modality_dropout is nan, expected a rate"),
     ],
 )
 def test_what_cannot_be_built_is_refused(change, says):
@@ -425,6 +435,12 @@ def test_what_does_not_fit_is_refused_by_name():
         model(**x | {"audio": torch.randn(B, 13, 3)})
     with pytest.raises(ValueError, match=r"vision has shape \(4, 3, 5\), expected \(5, steps, 5\)"):
         model(**x | {"vision": torch.randn(4, 3, 5)})
+    with pytest.raises(ValueError, match=r"text has shape \(5, 0, 11\), .* leave out a stream"):
+        model(**x | {"text": torch.randn(B, 0, 11)})
+    with pytest.raises(ValueError, match="a batch of no samples came"):
+        model(**{name: value[:0] for name, value in x.items()})
+    with pytest.raises(ValueError, match="text is torch.int64, expected float features"):
+        model(**x | {"text": torch.ones(B, 7, 11, dtype=torch.long)})
     with pytest.raises(ValueError, match="the mask of text is torch.float32"):
         model(**x, masks={"text": torch.ones(B, 7)})
     with pytest.raises(ValueError, match="takes text, audio, vision .* but nothing came"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from mmlib.data.batch import MODALITIES
 from mmlib.data.feature_set import FeatureSet
 
 KNOWN: dict[str, tuple[Any, ...]] = {
@@ -16,6 +17,7 @@ KNOWN: dict[str, tuple[Any, ...]] = {
     "fusion": ("embrace", "concat"),
     "evaluation": ("expected", "sample"),
 }
+COUNTS = ("num_outputs", "embed_dim", "num_heads", "layers", "embracement_dim")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class CrossModalEmbraceNetConfig:
         positions: "sinusoidal" codes before the crossmodal transformers, or None (E-09).
         pool: "mean", "first" or "last" real step (E-13).
         absent: a source that a sample lacks is left out of Eq. 12 ("skip"), or stays in it with an
-            attention of zero ("multiply"); where a sample has no source at all, all stay.
+            attention of zero ("multiply"); where a sample has no source at all, all stay. A model
+            that met no gap in training knows no product with a factor less: in lesson 13,
+            "multiply" makes a trained one with two of three streams more accurate by .08 and more.
+            With modality dropout, which `small()` has, it has met them.
         fusion: "embrace", or "concat", the crossmodal transformer alone (E-36).
         embracement_dim: width of the fused vector.
         evaluation: "expected" or "sample" (E-27).
@@ -84,6 +89,23 @@ class CrossModalEmbraceNetConfig:
             raise ValueError(
                 f"streams={self.streams} and widths={self.widths}; expected different streams, one "
                 "or more, and a width for each."
+            )
+        strange = set(self.streams) - set(MODALITIES)
+        if strange:
+            raise ValueError(
+                f"stream '{min(strange)}' is unknown; expected some of {', '.join(MODALITIES)}."
+            )
+        counts = {name: getattr(self, name) for name in COUNTS} | {"widths": min(self.widths)}
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1.")
+        if self.label_step is not None and self.label_step < 0:
+            raise ValueError(
+                f"label_step is {self.label_step}, expected a step from 0 on, or None."
+            )
+        if not 0 <= self.modality_dropout < 1:
+            raise ValueError(
+                f"modality_dropout is {self.modality_dropout}, expected a rate from 0 to below 1."
             )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import reduce
 from typing import NamedTuple
@@ -221,6 +222,8 @@ class CrossModalEmbraceNet(nn.Module):
                 f"{', '.join(given) or 'nothing'} came."
             )
         some = next(iter(given.values()))
+        if not len(some):
+            raise ValueError("a batch of no samples came, expected at least 1.")
         values, real = {}, {}
         for name, width in zip(self.config.streams, self.config.widths, strict=True):
             if name not in given:
@@ -253,11 +256,13 @@ class CrossModalEmbraceNet(nn.Module):
         """Refuse a stream or mask that does not fit, by name; give both in full."""
         width = dict(zip(self.config.streams, self.config.widths, strict=True))[name]
         shape = tuple(x.shape)
-        if len(shape) < 3 or shape[0] != count or x[0, 0].numel() != width:
+        if len(shape) < 3 or shape[0] != count or shape[1] < 1 or math.prod(shape[2:]) != width:
             raise ValueError(
                 f"{name} has shape {shape}, expected ({count}, steps, {width}) as the model was "
-                "built for."
+                "built for; leave out a stream without steps."
             )
+        if not x.is_floating_point():
+            raise ValueError(f"{name} is {x.dtype}, expected float features.")
         if mask is None:
             mask = torch.ones(shape[:2], dtype=torch.bool, device=x.device)
         elif tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool:
