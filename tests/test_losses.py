@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmlib.data import Batch
-from mmlib.losses import concordance_loss, default_loss
+from mmlib.losses import concordance_loss, cross_entropy, default_loss
 from mmlib.metrics import concordance
 
 
@@ -81,6 +81,20 @@ def test_default_loss_is_cross_entropy_for_classes():
     batch = Batch({}, {}, torch.tensor([0, 2]))
     expected = -torch.log_softmax(logits, 1)[torch.arange(2), batch.labels].mean()
     assert torch.allclose(default_loss((logits,), batch), expected)
+
+
+def test_weights_count_samples_of_each_copy_of_a_batch():
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(4))
+    labels, weights = torch.tensor([0, 2, 1]), torch.tensor([0.5, 2.0, 0.25])
+    each = -torch.log_softmax(logits, 1).view(2, 3, 3)[:, torch.arange(3), labels]
+    found = cross_entropy(logits, Batch({}, {}, labels, weights=weights))
+    assert torch.allclose(found, (each * weights).sum() / 6)  # by samples, not by weights
+
+
+def test_default_loss_adds_a_tenth_of_the_mean_squared_error_of_all_targets(pair):
+    x, y = pair[0].float(), pair[1].float()
+    expected = concordance_loss(x, y, per_target=True) + 0.1 * (x - y).square().mean()
+    assert torch.allclose(default_loss((x,), Batch({}, {}, y)), expected)
 
 
 def test_default_loss_counts_real_steps_of_a_sequence_only():

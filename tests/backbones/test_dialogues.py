@@ -154,6 +154,14 @@ def test_too_long_a_row_loses_the_oldest_utterances_whole():
     assert made.tokens.shape[1] <= 9
 
 
+def test_history_has_no_gap_where_a_long_utterance_found_no_room():
+    talk = [("Ann", "oh"), ("Bob", "no " * 20), ("Ann", "yes"), ("Bob", "what")]
+    talks = dialogue(talk) + dialogue(ELSEWHERE, number=1)
+    made = encode_dialogues(talks, KNOWN, max_length=11)
+    kept = [*(TWO, *number("yes")), *(ONE, *number("what"))]  # and not the short "oh" before
+    assert row(made, 3)[0] == [BOS, *kept, EOS] and made.cut[3]
+
+
 def test_too_long_a_sentence_keeps_its_beginning_and_its_end_token():
     talk = [("Ann", "no " * 50), ("Bob", "oh " * 60)]
     made = encode_dialogues(dialogue(talk) + dialogue(ELSEWHERE, number=1), KNOWN, max_length=11)

@@ -97,6 +97,9 @@ def test_faces_are_chosen_from_first_to_last_at_even_distances():
     assert places[0, 0] == 0 and places[0, -1] == 399
     strides = places.diff()
     assert set(strides.unique().tolist()) == {8, 9}
+    # The nearest place of 0, 5/3, 10/3 and 5, and of 0, 1.5 and 3 with the half upwards.
+    assert choose_evenly(torch.ones(1, 6).bool(), 4)[0].tolist() == [[0, 2, 3, 5]]
+    assert choose_evenly(torch.ones(1, 4).bool(), 3)[0].tolist() == [[0, 2, 3]]
 
 
 def test_gaps_are_no_faces_and_short_sequences_keep_all_of_theirs():
@@ -164,6 +167,7 @@ def test_of_too_many_faces_only_the_chosen_ones_are_looked_at():
 
 def test_a_frozen_network_has_no_gradient_and_stays_at_evaluation(monkeypatch):
     monkeypatch.setattr(module, "FACES_AT_ONCE", 4)
+    assert not sequence(freeze=True).network.training, "nor need anybody say so first"
     model, x = sequence(freeze=True).train(), faces(2, 5)
     assert not model.network.training and model.gru.training
     model(x).sum().backward()

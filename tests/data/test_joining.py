@@ -100,13 +100,24 @@ def test_numbers_as_labels_are_joined_and_compared(shape):
     ]
     features = join(parts).features
     assert torch.equal(features.labels, labels[[0, 3, 5, 6]])
-    parts[1].labels[0] += 0.5
+    parts[1].labels[0].view(-1)[-1] += 0.5  # one number alone
     with pytest.raises(FeatureError, match="the label of sample 'clip5' is .* but .* in audio"):
         join(parts)
 
 
+def test_many_samples_find_their_places():
+    numbers = np.arange(300)  # more than are copied at a time
+    back = one("audio", numbers[::-1].copy(), 2, 3)
+    features = join([one("text", numbers, 1, 2), back]).features
+    assert torch.equal(features.inputs["audio"], back.inputs["audio"].flip(0))
+
+
 def test_samples_without_groups_take_those_of_another_set():
     alone = replace(TEXT, group=TEXT.ids)
+    # A set that tells a group of any sample tells one of all: clip1's is named after it.
+    told = replace(TEXT, group=np.array([*TEXT.group[:1], "clip1", *TEXT.group[2:]]))
+    with pytest.raises(FeatureError, match="the group of sample 'clip1' is clip1 in a file before"):
+        join([told, AUDIO])
     for sets in ([alone, AUDIO], [AUDIO, alone]):
         features = join(sets).features
         groups = dict(zip(features.ids.tolist(), features.group.tolist(), strict=True))
