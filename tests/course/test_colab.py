@@ -34,6 +34,12 @@ print(json.dumps({"course": mmlib.__file__, "torch": torch.__file__}))
 """
 # What only those who work on the course have: importing one of them fails on the machine below.
 FOR_DEVELOPERS = ("jupytext", "nbclient", "nbval", "playwright", "hypothesis", "librosa")
+# What Colab has before the first cell, as the names under which it is imported. The cell adds the rest.
+COLAB_HAS = {
+    *("IPython", "PIL", "cycler", "ipywidgets", "matplotlib", "numpy"),
+    *("pandas", "psutil", "safetensors", "scipy", "seaborn", "sklearn", "threadpoolctl", "torch"),
+    *("tqdm", "transformers"),
+}
 FAKE_PIP = "import json, sys; open(sys.prefix + '/pip.log', 'a').write(json.dumps(sys.argv[1:]))"
 
 
@@ -144,6 +150,43 @@ def test_behind_it_every_import_of_every_lesson_is_found(
     home = tmp_path / "home"
     found = run(colab, home, tmp_path / "content", colab.repository, cell="all.py")
     assert found.course == str(home / "multimodal-emotion-course/mmlib/__init__.py")
+
+
+def packages_of(tree: ast.AST) -> set[str]:
+    """The packages that some code imports, anywhere in it, without Python's own and the course's."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"mmlib"}
+
+
+def installed_by_the_cell() -> set[str]:
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(CELL))
+        if isinstance(node, ast.Call) and ast.unparse(node).startswith("absent('einops'")
+    ]
+    return {ast.literal_eval(word) for word in call.args}
+
+
+@pytest.mark.parametrize("stem", BUILT)
+def test_colab_has_what_a_lesson_imports_or_the_cell_installs_it(stem: str) -> None:
+    wanted = packages_of(ast.parse("\n".join(imports_of(stem))))
+    assert "torch" in wanted
+    missing = wanted - COLAB_HAS - installed_by_the_cell()
+    assert not missing, f"{stem}: Colab lacks {sorted(missing)}: the first cell must install them"
+
+
+def test_colab_has_what_the_library_imports_or_the_cell_installs_it() -> None:
+    """But for what stands in the extras, which a lesson uses only where `find_spec` has found it."""
+    files = sorted((ROOT / "mmlib").rglob("*.py"))
+    wanted = set().union(*(packages_of(ast.parse(path.read_text("utf-8"))) for path in files))
+    assert {"numpy", "sklearn", "ipywidgets"} <= wanted
+    missing = wanted - COLAB_HAS - installed_by_the_cell()
+    assert not missing, f"Colab lacks {sorted(missing)}"
 
 
 def test_it_says_how_to_switch_a_gpu_on_where_there_is_none(
