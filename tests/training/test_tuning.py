@@ -12,7 +12,7 @@ from mmlib.training import TrainingError, comparing, tuning
 from mmlib.training.checkpoints import CheckpointError
 from mmlib.training.comparing import compare_systems
 from mmlib.training.fitting import seed_everything
-from mmlib.training.trainer import Diverged
+from mmlib.training.trainer import Diverged, Trainer
 
 RATES = {"early": 1e-3, "concat": 1e-3}
 
@@ -168,3 +168,27 @@ def test_tuning_leaves_the_runs_as_they_are_at_the_same_rate(features, tmp_path)
         **shared,
     )
     assert torch.equal(tuned.runs[0].outputs, alone.runs[0].outputs)
+
+
+def test_killed_while_it_tunes_it_goes_on_to_the_same_numbers(features, tmp_path, monkeypatch):
+    shared = {"seeds": 2, "tune": 2, "device": "cpu", "progress": False, "recipe": {"epochs": 3}}
+    systems = ["early", "concat"]
+    whole = compare_systems(features, systems, tmp_path / "whole", **shared)
+    real, epochs = Trainer.keep, []
+
+    def killed(self, *arguments):
+        real(self, *arguments)
+        epochs.append(1)
+        if len(epochs) == 5:  # in the middle of the second trial
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare_systems(features, systems, tmp_path / "killed", **shared)
+    assert not (tmp_path / "killed" / "early_0").exists()
+    again = compare_systems(features, systems, tmp_path / "killed", **shared)
+    pd.testing.assert_frame_equal(whole.tried, again.tried)
+    for one, other in zip(whole.runs, again.runs, strict=True):
+        assert torch.equal(one.outputs, other.outputs)
+        assert one.peak_bytes == other.peak_bytes
