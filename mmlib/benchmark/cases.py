@@ -85,7 +85,14 @@ def cases(
     batches: Sequence[int] = (2, 16),
     lengths: Sequence[float] = (1.0, 2.0),
 ) -> Iterator[Case]:
-    """Vary the batch at the papers' lengths, and the length at the first batch, for each system."""
+    """Vary the batch at the papers' lengths, and the length at the first batch, for each system.
+
+    Args:
+        systems: names.
+        scale: "paper" or "small".
+        batches: samples at once.
+        lengths: factors on every stream's steps.
+    """
     for system in systems:
         pairs = [(batch, 1.0) for batch in batches]
         pairs += [(batches[0], length) for length in lengths if length != 1.0]

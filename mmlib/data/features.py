@@ -70,7 +70,12 @@ def load_features(path: str | Path) -> FeatureSet:
 
 
 def save_features(features: FeatureSet, path: str | Path) -> None:
-    """Write a feature file that `load_features` reads back."""
+    """Write a feature file that `load_features` reads back.
+
+    Args:
+        features: what goes into it.
+        path: such as features.npz; what stood there is replaced when the new one is whole.
+    """
     features.save(path)
 
 

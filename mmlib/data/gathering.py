@@ -53,9 +53,6 @@ def gather(
 ) -> tuple[FeatureSet, dict[str, list[str]]]:
     """Put the clips' features side by side; a stream that no clip has is left out.
 
-    Returns:
-        The features, and stream -> the clips that have more steps than are kept.
-
     Args:
         clips: in the order of the samples.
         kept: stream -> where the features of each clip are.
@@ -65,6 +62,9 @@ def gather(
         name: of the feature set.
         folder: write there, some clips at a time, and leave the streams in their files; None keeps
             all in memory.
+
+    Returns:
+        The features, and stream -> the clips that have more steps than are kept.
 
     Raises:
         FeatureError: the folder holds something else than features.
@@ -101,7 +101,7 @@ def _feature_set(
     class_names: Sequence[str],
     name: str,
 ) -> FeatureSet:
-
+    """Put streams beside what the table says of their clips."""
     return FeatureSet(
         inputs=inputs,
         masks=masks,

@@ -37,7 +37,15 @@ class SinusoidalPositions(nn.Module):
 def sinusoidal_codes(
     length: int, width: int, *, device: torch.device | str | None = None
 ) -> Tensor:
-    """Compute the codes that :class:`SinusoidalPositions` adds: (length, width), float32."""
+    """Compute the codes that :class:`SinusoidalPositions` adds, as its equations say.
+
+    Args:
+        length: how many steps; width: how many features each has.
+        device: where they are computed.
+
+    Shape:
+        - returns: (length, width), float32
+    """
     step = torch.arange(length, device=device, dtype=torch.float32)[:, None]
     feature = torch.arange(width, device=device)
     angle = step * 10000.0 ** (-(feature - feature % 2) / width)

@@ -24,7 +24,14 @@ from mmlib.metrics.sums import CLASS_METRICS, sums_of
 
 
 class Comparison(NamedTuple):
-    """A difference of two systems, its interval, and how often chance alone makes one as large."""
+    """A difference of two systems, its interval, and how often chance alone makes one as large.
+
+    Attributes:
+        difference: the first system's score less the second's.
+        low, high: the ends of the difference's interval.
+        p_value: how often chance alone makes a difference as large, were there none.
+        level: how often such intervals hold the true difference, such as 0.95.
+    """
 
     difference: float
     low: float

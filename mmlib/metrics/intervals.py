@@ -22,7 +22,13 @@ from mmlib.metrics.sums import sums_of
 
 
 class Interval(NamedTuple):
-    """A measured value and where it would mostly lie, had other samples or groups been drawn."""
+    """A measured value and where it would mostly lie, had other samples or groups been drawn.
+
+    Attributes:
+        value: as measured on all samples.
+        low, high: the ends of the interval.
+        level: how often such intervals hold the true value, such as 0.95.
+    """
 
     value: float
     low: float
@@ -31,7 +37,14 @@ class Interval(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The mean over seeds, how far single seeds lie from it, and an interval for the mean."""
+    """The mean over seeds, how far single seeds lie from it, and an interval for the mean.
+
+    Attributes:
+        mean: over the seeds.
+        deviation: of single seeds from it.
+        low, high: the ends of the interval for the mean.
+        level: how often such intervals hold the true mean, such as 0.95.
+    """
 
     mean: float
     deviation: float

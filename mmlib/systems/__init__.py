@@ -33,7 +33,12 @@ from mmlib.systems.jmt import JMT, JMTConfig
 
 
 class System(NamedTuple):
-    """A system's configuration class and its model, which is made as `model(config=config)`."""
+    """What a name of the registry stands for.
+
+    Attributes:
+        config: the configuration's class.
+        model: what makes the model, as `model(config=config)`.
+    """
 
     config: Any
     model: Any

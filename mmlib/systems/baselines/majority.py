@@ -14,7 +14,11 @@ from mmlib.systems.baselines.config import BaselineConfig, Classified, Predicted
 
 @dataclass(frozen=True)
 class MajorityConfig(BaselineConfig):
-    """A config with one epoch: the prior is known before any training, and a second adds nothing."""
+    """A config with one epoch: the prior is known before any training, and a second adds nothing.
+
+    Attributes:
+        epochs: one; all others are those of `BaselineConfig`.
+    """
 
     epochs: int = 1
 
