@@ -1,5 +1,6 @@
 """What systems cost: operations counted by hand, memory by hand, and the command around them."""
 
+import csv
 import json
 
 import pytest
@@ -8,8 +9,10 @@ from torch import nn
 
 from mmlib.__main__ import main
 from mmlib.benchmark import Case, cases, measure
+from mmlib.benchmark.living import foresee
 from mmlib.benchmark.measuring import peak_bytes
 from mmlib.benchmark.work import operations, record, replay
+from mmlib.plots.cost import costs
 
 B, T, D, E = 3, 5, 7, 11
 
@@ -30,6 +33,91 @@ def test_recurrent_layers_are_counted():
         counted = operations(lambda: lstm(x))
     assert counted == 2 * B * T * 4 * E * (D + E)
     assert operations(lambda: lstm(x)[0].sum().backward()) == 3 * counted
+
+
+def test_grouped_convolutions_cost_no_more_backward_than_two_forward():
+    conv, x = nn.Conv2d(6, 12, 3, groups=6), torch.randn(2, 6, 5, 7, requires_grad=True)
+    with torch.no_grad():
+        counted = operations(lambda: conv(x))
+    assert counted == 2 * (2 * 12 * 3 * 5) * 9
+    assert operations(lambda: conv(x).sum().backward()) == 3 * counted
+    assert operations(lambda: conv(x.detach()).sum().backward()) == 2 * counted
+
+
+def test_fused_attention_is_counted_and_is_a_product():
+    q, k = torch.randn(B, 2, T, D), torch.randn(B, 2, E, D, requires_grad=True)
+    ask = nn.functional.scaled_dot_product_attention
+    forward = 2 * (2 * B * 2 * T * E * D)
+    assert operations(lambda: ask(q, k, k)) == forward
+    q.requires_grad_()
+    step = record(lambda: ask(q, k, k).sum().backward())
+    assert operations(lambda: ask(q, k, k).sum().backward()) == forward * 7 // 2
+    assert sum(step.products.values()) == 2, "forward and backward, one kernel each"
+
+
+def test_operations_and_parameters_of_jmt_are_those_counted_by_hand():
+    batch, steps, width = 2, 8, 512
+    model, inputs = Case("jmt", "paper", batch).build("cpu")
+    weights = 2 * width**2  # two streams side by side become the joint one
+    weights += 3 * (4 + 2) * width**2  # three encoders: four projections, two dense layers
+    weights += 6 * 4 * width**2  # six cross-attentions
+    weights += 6 * width * 1024 + 1024 * 2 * 128 + 2 * 128  # fuse, then a head for each target
+    attention = (3 + 6) * 2 * batch * steps**2 * width  # scores and means, of encoders and pairs
+    with torch.no_grad():
+        counted = operations(lambda: model(**inputs))
+    assert counted == 2 * (batch * steps * weights + attention)
+    offsets = width * (1 + 3 * (6 + 4) + 6 * 4) + 1024 + 2 * 128 + 2
+    assert sum(p.numel() for p in model.parameters()) == weights + offsets
+
+
+def test_bytes_that_nothing_moves_are_not_counted():
+    x = torch.randn(B, D)
+    assert record(lambda: torch.ops.aten._unsafe_view(x, [D, B])).other_bytes == 0
+    assert record(lambda: torch.empty(B, D)).other_bytes == 0
+    assert record(lambda: x.zero_()).other_bytes == 4 * B * D, "written, not read"
+    assert record(lambda: x.copy_(torch.ones(1).expand(B, D))).other_bytes == 4 * (1 + 1 + B * D)
+    table = torch.randn(1000, D)
+    picked = record(lambda: table.index_select(0, torch.tensor([3, 5]))).other_bytes
+    assert picked < 200, "of a table only the rows that are asked for"
+
+
+def test_casts_of_autocast_are_among_the_bytes():
+    layer, x = nn.Linear(D, E), torch.randn(B, D)
+
+    def forward():
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            layer(x)
+
+    assert record(forward).other_bytes == (4 + 2) * (B * D + D * E + E)
+
+
+def test_a_replay_reads_each_weight_where_it_lies():
+    first, second = nn.Linear(D, D), nn.Linear(D, D)
+    x = torch.randn(B, D)
+    work = record(lambda: second(first(x)), [*first.parameters(), *second.parameters()])
+    assert len(work.products) == 2, "not one product twice"
+    held = {kept.data_ptr() for kept in work.kept.values()}
+    assert {first.weight.data_ptr(), second.weight.data_ptr()} <= held
+    before = first.weight.clone()
+    replay(work)()
+    assert torch.equal(before, first.weight)
+
+
+def test_the_memory_of_a_step_is_foreseen_and_nothing_is_changed():
+    model, inputs = Case("embracenet", "small", 3).build("cpu")
+
+    def step(called=model):
+        sum(x.pow(2).mean() for x in called(**inputs)).backward()
+
+    foreseen = foresee(model, step)
+    assert all(p.grad is None for p in model.parameters())
+    assert foreseen == peak_bytes(step, "cpu")
+
+
+def test_a_step_that_would_fill_the_memory_is_refused_before_it_runs(monkeypatch):
+    monkeypatch.setattr("mmlib.benchmark.measuring._KEPT_FREE", 1e-9)
+    with pytest.raises(MemoryError, match="a step needs .* GB .* take a smaller batch"):
+        measure(Case("jmt", "small"), repeats=1)
 
 
 def test_the_products_are_told_from_the_rest():
@@ -161,7 +249,7 @@ def test_a_case_that_fails_is_named_and_loses_no_other(monkeypatch, tmp_path, ca
 
     def failing(case, **settings):
         if case.batch == 3:
-            raise RuntimeError("out of memory\nand much more")
+            raise MemoryError("out of memory\nand much more")
         return real(case, **settings)
 
     monkeypatch.setattr(benchmark, "measure", failing)
@@ -172,3 +260,35 @@ def test_a_case_that_fails_is_named_and_loses_no_other(monkeypatch, tmp_path, ca
     assert len(told["costs"]) == 1 and len(told["failed"]) == 1
     assert "batch 3" in told["failed"][0] and told["failed"][0].endswith("out of memory")
     assert "could not be measured: jmt, batch 3" in capsys.readouterr().err
+
+
+def test_a_folder_has_the_table_and_the_figure_of_all_that_was_measured(tmp_path, capsys):
+    words = "benchmark --systems jmt --batches 2,3 --lengths 1,2 --precision fp32 --repeats 1"
+    assert main([*words.split(), "--device=cpu", "--quiet", "--out", str(tmp_path / "cost")]) == 0
+    folder = tmp_path / "cost"
+    told = json.loads((folder / "cost.json").read_text())["costs"]
+    assert [(row["batch"], row["length"]) for row in told] == [(2, 1), (3, 1), (2, 2)]
+    sheet = list(csv.DictReader((folder / "cost.csv").open()))
+    assert [float(row["share"]) for row in sheet] == [row["share"] for row in told]
+    page = (folder / "cost.md").read_text().splitlines()
+    assert len(page) == 2 + 2 + 3 and page[4].startswith("| jmt | 2 | 1 | fp32 | ")
+    assert (folder / "cost.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_shows_each_system_against_batch_and_length():
+    rows = [
+        {"system": system, "batch": batch, "length": length, "precision": precision}
+        | {"compiled": False, "scale": "paper", "share": 0.5, "step_seconds": 0.01 * batch * length}
+        for system in ("jmt", "avt_ca")
+        for batch, length in ((2, 1.0), (16, 1.0), (2, 4.0))
+        for precision in ("fp32", "bf16")
+    ]
+    panels = costs(rows).axes
+    drawn = {line.get_label(): line for line in panels[0].get_lines()}
+    assert list(drawn) == ["jmt", "avt_ca"]
+    assert drawn["jmt"].get_marker() != drawn["avt_ca"].get_marker()
+    assert drawn["jmt"].get_xdata().tolist() == [2, 16]
+    assert drawn["jmt"].get_ydata().tolist() == pytest.approx([20, 160])
+    assert panels[1].get_lines()[0].get_ydata().tolist() == pytest.approx([20, 80])
+    with pytest.raises(ValueError, match="nothing to draw"):
+        costs([])

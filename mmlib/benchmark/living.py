@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
@@ -44,6 +47,34 @@ class Living(TorchDispatchMode):
         self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
         self.most = max(self.most, sum(size for _, size in self._alive.values()))
         return out
+
+
+def foresee(model: nn.Module, step: Callable[[Callable[..., Any]], object]) -> int | None:
+    """Tell the most that a step will allocate without allocating it, None where that cannot be told.
+
+    The step is taken by tensors that have shapes and no memory. A model that decides by a tensor's
+    values what to do next cannot be asked so.
+
+    Args:
+        model: as it stands; neither its parameters nor their gradients change.
+        step: takes what to call in the model's place, with tensors from the same place.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        state: dict[str, Tensor] = {
+            name: mode.from_tensor(x)
+            for name, x in [*model.named_parameters(), *model.named_buffers()]
+        }
+
+        def called(**inputs: Tensor) -> Any:
+            fake = {name: mode.from_tensor(x) for name, x in inputs.items()}
+            return functional_call(model, state, args=(), kwargs=fake)
+
+        with Living() as living:
+            try:
+                step(called)
+            except (RuntimeError, AssertionError):  # whatever it is, the step itself will say so
+                return None
+    return living.most
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.benchmark.cases import Case
-from mmlib.benchmark.living import Living
+from mmlib.benchmark.living import Living, foresee
 from mmlib.benchmark.work import operations, record, replay
 
 PRECISIONS = ("fp32", "bf16")
+_KEPT_FREE = 0.8  # of the free memory a step may take so much
 _COPIED_AT_ONCE = 1 << 26  # bytes: far more than a cache holds, far less than the memory
 
 
@@ -35,7 +36,8 @@ class Cost:
         step_seconds: of a training step: forward, backward; without the optimiser.
         product_seconds: of the step's matrix products and convolutions alone.
         copy_seconds: of copying as many bytes as all other operations of the step read and write.
-        peak_bytes: what a step allocates at most beside the parameters and the inputs.
+        peak_bytes: what a step allocates at most beside the parameters and the inputs; None where
+            torch.compile has it on a CPU.
     """
 
     case: Case
@@ -48,7 +50,7 @@ class Cost:
     step_seconds: float
     product_seconds: float
     copy_seconds: float
-    peak_bytes: int
+    peak_bytes: int | None
 
     @property
     def limit_seconds(self) -> float:
@@ -57,7 +59,11 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """Tell the limit as a share of the step: 1 is as fast as these operations can be."""
+        """Tell the limit as a share of the step: 1 is as fast as these operations can be.
+
+        More than 1 is possible: what stays in a cache, or is compiled into one loop, is not read
+        from memory each time, as the copy is.
+        """
         return self.limit_seconds / self.step_seconds
 
 
@@ -72,15 +78,19 @@ def measure(
     """Measure a case: every number in turn, several times over, and the median of each.
 
     Taking turns is what makes the ratios trustworthy: whatever else the machine does, it does to all.
+    With one thread on a CPU the time is the process's own, of which others can take nothing away.
 
     Raises:
         ValueError: an unknown precision, or fewer than one repeat.
+        MemoryError: a step on a CPU would need more than is free; nothing of it has been taken.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}.")
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}, expected at least 1.")
     model, inputs = case.build(device)
+    if compiled:
+        torch.compiler.reset()  # of one class torch keeps a few compiled versions only
     called: Callable[..., Any] = torch.compile(model) if compiled else model
 
     def autocast() -> AbstractContextManager[Any]:
@@ -102,7 +112,9 @@ def measure(
     def plain_step() -> None:  # what is counted is what is asked for, compiled or not
         step(model)
 
-    work = record(plain_step)
+    if device == "cpu":
+        _refuse_if_short(foresee(model, step))
+    work = record(plain_step, model.parameters())
     timed = {
         "forward": forward,
         "step": step,
@@ -121,7 +133,8 @@ def measure(
         step_seconds=found["step"],
         product_seconds=found["product"],
         copy_seconds=found["copy"],
-        peak_bytes=peak_bytes(step, device),
+        # What a compiled step takes on a CPU passes the dispatcher by, where it is counted.
+        peak_bytes=None if compiled and device == "cpu" else peak_bytes(step, device),
     )
 
 
@@ -141,6 +154,18 @@ def peak_bytes(step: Callable[[], object], device: str) -> int:
     with Living() as living:
         step()
     return living.most
+
+
+def _refuse_if_short(needed: int | None) -> None:
+    """Refuse a step that would drive the machine to kill what takes most of its memory."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if needed is not None and needed > _KEPT_FREE * free:
+        raise MemoryError(
+            f"a step needs {needed / 1e9:.1f} GB beside its parameters, and {free / 1e9:.1f} GB are "
+            "free; take a smaller batch or a shorter length."
+        )
 
 
 def _plain_forward(model: nn.Module, inputs: dict[str, Tensor]) -> None:
@@ -172,15 +197,17 @@ def _copy(count: int, device: str) -> Callable[[], None]:
 
 def _medians(timed: dict[str, Callable[[], None]], device: str, repeats: int) -> dict[str, float]:
     """Time each in turn, `repeats` times after a first that does not count."""
+    alone = device == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for turn in range(repeats + 1):
         for name, run in timed.items():
             _wait(device)
-            start = time.perf_counter()
+            start = clock()
             run()
             _wait(device)
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,22 @@ _NOTE = (
 )
 
 
+#: Of the markdown table: heading -> what stands under it.
+_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "system": lambda row: row["system"],
+    "batch": lambda row: str(row["batch"]),
+    "length": lambda row: f"{row['length']:g}",
+    "precision": lambda row: row["precision"] + (", compiled" if row["compiled"] else ""),
+    "parameters": lambda row: f"{row['parameters']:,}",
+    "GFLOP": lambda row: f"{row['step_operations'] / 1e9:.2f}",
+    "forward, ms": lambda row: f"{1e3 * row['forward_seconds']:.1f}",
+    "step, ms": lambda row: f"{1e3 * row['step_seconds']:.1f}",
+    "limit, ms": lambda row: f"{1e3 * row['limit_seconds']:.1f}",
+    "limit / step": lambda row: f"{row['share']:.2f}",
+    "memory, MB": lambda row: _megabytes(row["peak_bytes"]),
+}
+
+
 def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
@@ -42,13 +59,16 @@ def add(commands: Commands) -> None:
         help="else paper on a GPU, small on a CPU, where pictures are smaller, too",
     )
     parser.add_argument("--batches", default="2,16", help="samples at once, joined by commas")
-    parser.add_argument("--lengths", default="1,2", help="factors on every stream's steps")
+    parser.add_argument("--lengths", default="1,2,4", help="factors on every stream's steps")
     parser.add_argument("--precision", default="fp32,bf16", help="fp32, bf16 or both")
     parser.add_argument(
         "--compile", action="store_true", help="measure torch.compile's step beside each, too"
     )
     parser.add_argument("--repeats", type=int, default=5, help="measurements, for their median")
     parser.add_argument("--json", metavar="RESULT.json", help="write every number there")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write cost.json, cost.csv, cost.md and cost.png there"
+    )
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -61,7 +81,6 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.benchmark import cases, measure
     from mmlib.benchmark.measuring import PRECISIONS
     from mmlib.systems import find
-    from mmlib.training.checkpoints import replace_file
 
     device = find_device(options.device)
     if device == "mps":
@@ -83,6 +102,8 @@ def run(options: argparse.Namespace) -> None:
         for precision in precisions
         for compiled in ((False, True) if options.compile else (False,))
     ]
+    written = [Path(options.json)] if options.json else []
+    written += [Path(options.out) / "cost.json"] if options.out else []
     machine = _machine(device)
     print(
         f"{machine['device']}, torch {machine['torch']}, {machine['threads']} threads; scale {scale}"
@@ -90,6 +111,12 @@ def run(options: argparse.Namespace) -> None:
     print(_HEAD)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
+
+    def write_down() -> None:
+        whole = {"machine": machine, "scale": scale, "costs": rows, "failed": failed}
+        for path in written:
+            _write(path, json.dumps(whole, indent=1) + "\n")
+
     with tqdm(asked, unit="case", disable=options.quiet, dynamic_ncols=True) as bar:
         for case, precision, compiled in bar:
             how = f"{precision} {'comp.' if compiled else ''}".strip()
@@ -102,24 +129,55 @@ def run(options: argparse.Namespace) -> None:
                     compiled=compiled,
                     repeats=options.repeats,
                 )
-            except (RuntimeError, torch.OutOfMemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it loses no other case
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 failed.append(
                     f"{case.system}, batch {case.batch}, length {case.length}, {how}: {reason}"
                 )
-                continue
-            rows.append(_row(cost))
-            tqdm.write(_line(cost, how))
+                if device == "cuda":
+                    torch.cuda.empty_cache()
+            else:
+                rows.append(_row(cost))
+                tqdm.write(_line(cost, how))
+            write_down()  # each time: whoever is killed keeps what was measured
     print(_NOTE)
     for sentence in failed:
         say(f"mmlib benchmark: could not be measured: {sentence}")
+    if rows and options.out:
+        _report(Path(options.out), rows, machine["device"])
+        print(f"The table as csv and markdown, and a figure, are in {options.out}.")
     if options.json:
-        whole = {"machine": machine, "scale": scale, "costs": rows, "failed": failed}
-        text = json.dumps(whole, indent=1) + "\n"
-        replace_file(Path(options.json), lambda part: part.write_text(text, encoding="utf-8"))
         print(f"Every number is in {options.json}.")
     if not rows:
         raise ValueError("nothing could be measured; see the sentences above.")
+
+
+def _write(path: Path, text: str) -> None:
+    from mmlib.training.checkpoints import replace_file
+
+    replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _report(folder: Path, rows: list[dict[str, Any]], device: str) -> None:
+    """Write the table for a spreadsheet and for a page, and the figure."""
+    import csv
+    import io
+
+    from mmlib.plots import save_figure
+    from mmlib.plots.cost import costs
+    from mmlib.training.checkpoints import replace_file
+
+    names = [name for name in rows[0] if name != "shapes"]
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(folder / "cost.csv", sheet.getvalue())
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+    lines += [f"| {' | '.join(cell(row) for cell in _COLUMNS.values())} |" for row in rows]
+    _write(folder / "cost.md", f"{device}.\n\n" + "\n".join(lines) + "\n")
+    figure = costs(rows, title=f"{rows[0]['precision']} on {device}")
+    replace_file(folder / "cost.png", lambda part: save_figure(figure, part))
 
 
 def _numbers(option: str, words: str, kind: type) -> list[Any]:
@@ -165,10 +223,14 @@ def _row(cost: Cost) -> dict[str, Any]:
     )
 
 
+def _megabytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.1f}"
+
+
 def _line(cost: Cost, how: str) -> str:
     return (
         f"{cost.case.system:<12} {cost.case.batch:>5} {cost.case.length:>6g} {how:9} "
         f"{cost.parameters:>11,} {cost.step_operations / 1e9:>8.2f} "
         f"{1e3 * cost.forward_seconds:>9.1f} {1e3 * cost.step_seconds:>9.1f} "
-        f"{1e3 * cost.limit_seconds:>9.1f} {cost.share:>6.2f} {cost.peak_bytes / 1e6:>9.1f}"
+        f"{1e3 * cost.limit_seconds:>9.1f} {cost.share:>6.2f} {_megabytes(cost.peak_bytes):>9}"
     )
