@@ -206,6 +206,14 @@ def test_disagreeing_files_write_nothing(command, tmp_path):
             ("extract", "--run", "@run", "--data", "@raw.npz", "--out", "@t.npz", "--steps", "0"),
             "steps is 0, expected at least 1",
         ),
+        (
+            ("extract", "--run", "@run", "--data", "@raw.npz", "--out", "@run/../raw.npz"),
+            "raw.npz itself, which would be lost; choose another name",
+        ),
+        (
+            ("join", "@none.npz", "@raw.npz", "--out", "@raw.npz"),
+            "raw.npz itself, which would be lost; choose another name",
+        ),
         (("join", "@raw.npz", "--out", "@all.npz"), "there is 1 feature set to join"),
         (("join", "@raw.npz", "@raw.npz", "--out", "@all.npz"), "both raw and raw have 'text'"),
         (("join", "@raw.npz", "@none.npz", "--out", "@all.npz"), "none.npz does not exist"),

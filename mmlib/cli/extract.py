@@ -12,6 +12,7 @@ from mmlib.cli.shared import (
     find_device,
     given_of,
     options_of,
+    refuse_overwriting,
     report_failures,
     say,
     words_of,
@@ -179,6 +180,7 @@ def _run_expert(options: argparse.Namespace) -> None:
     if strange := given_of(options, options_of(_add_table, _add_pieces)):
         words = ", ".join(strange.values())
         raise ValueError(f"leave out {words}: with --run, an expert reads --data alone.")
+    refuse_overwriting(out, [options.data])
     model, about = runs.load_run(Path(options.run_folder))
     raw = runs.fitted(load_features(options.data), about)
     features = extract_features(

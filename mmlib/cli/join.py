@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmlib.cli.shared import Commands, say
+from mmlib.cli.shared import Commands, refuse_overwriting, say
 
 
 def add(commands: Commands) -> None:
@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if out.suffix != ".npz" or out.is_dir():
         raise ValueError(f"--out is {out}, expected a feature file such as all.npz.")
+    refuse_overwriting(out, options.files)
     sets = [load_features(path) for path in options.files]
     joined = join(sets, name=out.stem)
     features = joined.features

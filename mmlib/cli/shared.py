@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -184,6 +185,13 @@ def report_failures(command: str, failures: Sequence[Failure], left_out: Sequenc
             else f"{count} streams could not be had and are"
         )
         say(f"mmlib {command}: {what} masked as absent; {left}.")
+
+
+def refuse_overwriting(out: Path, sources: Sequence[str]) -> None:
+    """Refuse to write over what is read: raw data may have taken days to make."""
+    for source in sources:
+        if out.exists() and Path(source).exists() and out.samefile(source):
+            raise ValueError(f"--out is {source} itself, which would be lost; choose another name.")
 
 
 def find_device(name: str) -> str:
