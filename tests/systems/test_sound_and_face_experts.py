@@ -231,8 +231,8 @@ def test_the_spectrogram_tells_decibels_below_full_scale_at_the_right_time():
     assert picture.shape == (2, 128, 44) and picture.min() >= 0
     loudest = picture.amax(1)
     inside = slice(24, 31)  # frames 20 to 30 of the sound stand two frames later
-    # 20 dB and 60 dB below full scale; a band sums neighbouring frequencies, hence the margin.
-    assert torch.allclose(loudest[0, inside], torch.full((7,), 0.8), atol=0.07)
+    # 20 dB and 60 dB below full scale; a band sums neighbouring frequencies, which adds some.
+    assert loudest[0, inside].min() >= 0.8 and loudest[0, inside].max() < 0.87
     assert torch.allclose((loudest[0] - loudest[1])[inside], torch.full((7,), 0.4), atol=1e-3)
     assert loudest[:, :21].max() == 0 == loudest[:, 34:].max()
     assert picture[0, :, 27].argmax() == picture[1, :, 27].argmax()
