@@ -35,6 +35,7 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
     "11_jmt": [{"model": NEXT, "seed": NEXT, "clip": UP}],
     "13_conversations": [{"dialogue": UP, "who": NEXT, "streams": NEXT}],
     "10_valence_arousal": [{"bias": UP, "scale": DOWN, "noise": UP}],
+    "14_capstone": [{"metric": NEXT, "against": NEXT, "who": NEXT}],
     "12_embracenet": [{"trust in vision": UP, "audio": TICK, "text": TICK, "vision": TICK}],
 }
 
