@@ -138,7 +138,11 @@ def explore(draw: Draw, **controls: Any) -> Explorer:
             )
         if not control.description:
             control.description = name.replace("_", " ")
-        control.tooltip = control.tooltip or control.description  # else a pointer reads "null"
+        tooltip = (
+            "tooltip" if control.has_trait("tooltip") else "description_tooltip"
+        )  # Colab's 7.7
+        if not getattr(control, tooltip):  # else a pointer reads "null"
+            setattr(control, tooltip, control.description)
         control.style.description_width = "initial"
         if isinstance(control, ipywidgets.Checkbox):
             control.indent = False

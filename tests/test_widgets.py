@@ -5,6 +5,7 @@ import asyncio
 import ipywidgets
 import pytest
 import torch
+import traitlets
 from matplotlib.figure import Figure
 
 from mmlib import plots, widgets
@@ -83,6 +84,18 @@ def test_every_control_says_its_name_when_pointed_at() -> None:
     ).controls
     said = [control.tooltip for control in controls.values()]
     assert said == ["in frames", "far lag", "sharp"]
+
+
+class SliderOfSeven(ipywidgets.IntSlider):
+    """A slider as ipywidgets 7.7 has it, which Colab brings: its tooltip is called otherwise."""
+
+    tooltip = None
+    description_tooltip = traitlets.Unicode(None, allow_none=True)
+
+
+def test_controls_of_colabs_older_ipywidgets_say_their_names_too() -> None:
+    (control,) = widgets.explore(lambda lag: draw(lag), lag=SliderOfSeven(max=2)).controls.values()
+    assert not control.has_trait("tooltip") and control.description_tooltip == "lag"
 
 
 def test_a_stored_page_shows_the_picture_in_place_of_the_controls(
