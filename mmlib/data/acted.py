@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from mmlib.data.clip_table import ENDINGS, Clip
+from mmlib.data.clip_table import ENDINGS, Clip, is_hidden
 from mmlib.data.feature_set import FeatureError, listed
 
 
@@ -39,8 +39,7 @@ def recordings(root: str | Path) -> list[Path]:
     found = sorted(
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in ENDINGS
-        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+        if path.suffix.lower() in ENDINGS and not is_hidden(path.relative_to(root))
     )
     if not found:
         raise FeatureError(

@@ -16,6 +16,15 @@ ENDINGS = (
 )
 
 
+def is_hidden(path: Path) -> bool:
+    """Say whether a file, or a folder around it, is hidden or was left by a Mac's archiver.
+
+    Args:
+        path: from the data set's folder on; what stands before it does not count.
+    """
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
 class Clip(NamedTuple):
     """A row of the table; `path` is None where there is no folder of clips."""
 

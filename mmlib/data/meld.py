@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mmlib.data.clip_table import Clip
+from mmlib.data.clip_table import Clip, is_hidden
 from mmlib.data.feature_set import FeatureError, listed
 
 #: In the order of the ledger's table of counts; a feature file has them as 0 to 6.
@@ -331,6 +331,5 @@ def _below(root: Path, name: str) -> list[Path]:
     return [
         path
         for path in root.rglob(name)
-        if path.is_file()
-        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+        if path.is_file() and not is_hidden(path.relative_to(root))
     ]
