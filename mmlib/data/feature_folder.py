@@ -306,7 +306,13 @@ def _unpack(
 
 def part_of(folder: str | Path) -> Path:
     """Name the hidden folder in which a new one grows."""
-    return Path(folder).with_name(f".{Path(folder).name}.part")
+    place = _place(Path(folder))
+    return place.with_name(f".{place.name}.part")
+
+
+def _place(folder: Path) -> Path:
+    """Follow a link: it may lead to a larger disk, and stays."""
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 def _begin(folder: Path) -> Path:
@@ -328,6 +334,7 @@ def _begin(folder: Path) -> Path:
 
 def _put_in_place(part: Path, folder: Path) -> None:
     """Rename the finished folder; one that stood there is moved aside first, then deleted."""
+    folder = _place(folder)
     if not folder.exists():
         os.rename(part, folder)
         return

@@ -226,6 +226,20 @@ def test_a_feature_folder_is_replaced_and_anything_else_is_refused(folder, tmp_p
         save_folder(features(), folder / "thesis.txt")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_stays_and_leads_to_what_is_written(tmp_path, there):
+    disk, link = tmp_path / "disk", tmp_path / "link"
+    disk.mkdir()
+    if there:
+        (disk / "large").mkdir()
+    link.symlink_to(disk / "large")
+    for count in (5, 2):
+        save_folder(features().subset(range(count)), link)
+        assert link.is_symlink() and len(load_features(disk / "large")) == count
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == []
+    assert [path.name for path in disk.iterdir()] == ["large"]
+
+
 def test_nan_is_refused_when_its_sample_is_read(folder):
     path = folder / "audio.npy"
     array = np.load(path)
