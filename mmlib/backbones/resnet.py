@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from mmlib.backbones.public import load_strictly, read_weights
 from mmlib.backbones.residual import WIDTHS, four_layers, scaled
+from mmlib.layers import check_mask
 
 #: Of the red, green and blue of ImageNet, for values in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -151,7 +151,11 @@ def average_channels(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resnet18(num_classes: int = 1000, in_channels: int = 3) -> ResNet18:
-    """Build ResNet-18, with random weights; `load_public` brings the trained ones."""
+    """Build ResNet-18, with random weights; `load_public` brings the trained ones.
+
+    Args:
+        num_classes: of the last layer; in_channels: of the pictures.
+    """
     return ResNet18(num_classes=num_classes, in_channels=in_channels)
 
 
@@ -189,11 +193,7 @@ class TemporalGRU(nn.Module):
             )
         if mask is None:
             return self.gru(x)[0]
-        if mask.dtype != torch.bool or mask.shape != x.shape[:2]:
-            raise ValueError(
-                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of "
-                f"{tuple(x.shape[:2])}, True where a step is real."
-            )
+        check_mask(x, mask)
         # Real steps first, in their order: what stands behind them cannot reach them.
         order = mask.byte().argsort(dim=1, descending=True, stable=True)[..., None]
         states = self.gru(x.take_along_dim(order, 1))[0]

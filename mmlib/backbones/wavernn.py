@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlib.backbones.public import load_strictly, read_weights
 from mmlib.backbones.upsampling import Upsampling
+from mmlib.layers import all_real
 
 #: Its last layer, which tells the next sample's level: no emotion is in it.
 HEAD = "fc3."
@@ -64,7 +65,7 @@ class WaveRNNFeaturePool(nn.Module):
     def forward(self, state: Tensor, mask: Tensor | None = None) -> Pooled:
         """Average; see the class."""
         if mask is None:
-            mask = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
+            mask = all_real(state)
         counts = self.counts(mask)
         missing = -state.shape[1] % self.size
         real = state.masked_fill(~mask[..., None], 0.0)

@@ -7,6 +7,7 @@ from mmlib.layers.attention import MultiHeadAttention, scaled_dot_product_attent
 from mmlib.layers.conv import MaskedBatchNorm, TemporalConv
 from mmlib.layers.embrace import EmbraceNet
 from mmlib.layers.gating import ChannelAttention, Modulator, SpatialAttention
+from mmlib.layers.masks import all_real, check_mask
 from mmlib.layers.modality_dropout import ModalityDropout
 from mmlib.layers.pooling import first_real, last_real, masked_max, masked_mean, pool
 from mmlib.layers.stacked import StackedLinear
@@ -42,7 +43,9 @@ __all__ = [
     "TemporalConv",
     "TransformerBlock",
     "TwoStreamBlock",
+    "all_real",
     "channel_shuffle",
+    "check_mask",
     "feed_forward",
     "first_real",
     "last_real",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmlib.layers.masks import check_mask
 from mmlib.layers.transformer import ACTIVATIONS
 
 
@@ -134,11 +135,7 @@ class TemporalConv(nn.Module):
                 f"The sequence has {x.shape[1]} steps; a kernel of {self.conv.kernel_size[0]} with "
                 f"padding {self.conv.padding[0]}{pooled} needs at least {self.steps_needed()}."
             )
-        if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
-            raise ValueError(
-                f"The mask is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of shape "
-                f"{tuple(x.shape[:2])}, True where a step is real."
-            )
+        check_mask(x, mask)
         x = self.conv(_clear(x, mask).transpose(1, 2)).transpose(1, 2)  # (B, T', out_dim)
         mask = _shrink(mask, self.core, self.conv.stride[0])
         if isinstance(self.norm, MaskedBatchNorm):

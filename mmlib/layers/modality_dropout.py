@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mmlib.layers.masks import all_real
+
 Inputs = dict[str, Tensor]
 Masks = dict[str, Tensor]
 
@@ -58,7 +60,7 @@ class ModalityDropout(nn.Module):
     def forward(self, inputs: Inputs, masks: Masks | None = None) -> tuple[Inputs, Masks]:
         """Take streams away in training; see the class."""
         masks = {
-            name: _full(x) if masks is None or name not in masks else masks[name]
+            name: all_real(x) if masks is None or name not in masks else masks[name]
             for name, x in inputs.items()
         }
         if not self.training:
@@ -102,7 +104,3 @@ def _copies(inputs: Inputs, masks: Masks) -> tuple[Inputs, Masks]:
 
 def _scaled(x: Tensor, share: Tensor) -> Tensor:
     return x * share.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def _full(x: Tensor) -> Tensor:
-    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)

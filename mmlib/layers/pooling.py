@@ -8,34 +8,52 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmlib.layers.masks import all_real, check_mask
+
 Pooling = Literal["mean", "max", "first", "last"]
 
 
 def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Average the real steps; see :func:`pool` for shapes."""
-    mask = _full(x) if mask is None else mask
+    """Average the real steps; a row with none gives zeros.
+
+    Shape:
+        - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
+    """
+    mask = all_real(x) if mask is None else mask
     real = x.masked_fill(~mask.unsqueeze(-1), 0.0)
     return real.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(x.dtype)
 
 
 def masked_max(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Take the largest value of each feature over the real steps; see :func:`pool` for shapes."""
-    mask = _full(x) if mask is None else mask
+    """Take the largest value of each feature over the real steps; a row with none gives zeros.
+
+    Shape:
+        - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
+    """
+    mask = all_real(x) if mask is None else mask
     lowest = torch.finfo(x.dtype).min
     largest = x.masked_fill(~mask.unsqueeze(-1), lowest).amax(1)
     return largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
 
 
 def first_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Take the first real step; see :func:`pool` for shapes."""
-    mask = _full(x) if mask is None else mask
+    """Take the first real step; a row with none gives zeros.
+
+    Shape:
+        - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
+    """
+    mask = all_real(x) if mask is None else mask
     # On a row of equal numbers argmax gives the first, which is what makes this the first True.
     return _step(x, mask, mask.byte().argmax(1))
 
 
 def last_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Take the last real step; see :func:`pool` for shapes."""
-    mask = _full(x) if mask is None else mask
+    """Take the last real step; a row with none gives zeros.
+
+    Shape:
+        - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
+    """
+    mask = all_real(x) if mask is None else mask
     return _step(x, mask, x.shape[1] - 1 - mask.flip(1).byte().argmax(1))
 
 
@@ -62,16 +80,8 @@ def pool(x: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> Tensor
     """
     if how not in POOLINGS:
         raise ValueError(f"how={how!r} is unknown; expected one of {', '.join(POOLINGS)}.")
-    if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
-        raise ValueError(
-            f"The mask has shape {tuple(mask.shape)} and dtype {mask.dtype}; expected "
-            f"{tuple(x.shape[:2])} and torch.bool, True where a step is real."
-        )
+    check_mask(x, mask)
     return POOLINGS[how](x, mask)
-
-
-def _full(x: Tensor) -> Tensor:
-    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
 def _step(x: Tensor, mask: Tensor, index: Tensor) -> Tensor:

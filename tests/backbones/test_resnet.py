@@ -194,5 +194,5 @@ def test_a_grus_state_passes_by_what_is_not_real():
     assert torch.allclose(states[0, mask[0]], alone[0], atol=1e-6)
     assert torch.equal(states[0, ~mask[0]], torch.zeros(3, 7))
     assert torch.allclose(states[1:], gru(x[1:]), atol=1e-6)
-    with pytest.raises(ValueError, match="expected bool of"):
+    with pytest.raises(ValueError, match="expected torch.bool of"):
         gru(x, mask[:, :5])

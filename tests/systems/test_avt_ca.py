@@ -389,7 +389,7 @@ def test_what_cannot_be_built_or_called_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"expected frames \(batch, steps, 3, height, width\)"):
         tiny(config=FRAMES)(**given)
     with pytest.raises(
-        ValueError, match=r"mask of vision is .* \(2, 31\), expected bool .* \(2, 7\)"
+        ValueError, match=r"mask of vision is .* \(2, 31\), expected torch.bool of \(2, 7\)"
     ):
         model(**given, masks={"vision": torch.ones(2, 31, dtype=torch.bool)})
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.backbones.visual_trunk import VisualTrunk
-from mmlib.layers import ModalityDropout, MultiHeadAttention, TwoStreamBlock, pool
+from mmlib.layers import ModalityDropout, MultiHeadAttention, TwoStreamBlock, check_mask, pool
 from mmlib.losses import cross_entropy
 from mmlib.systems.avt_ca.config import AVTCAConfig
 from mmlib.systems.avt_ca.parts import Late, Maps, Pair, Stage, attend
@@ -218,7 +218,7 @@ class AVTCA(nn.Module):
         """Refuse what the branches cannot take, by name."""
         given: dict[str, Tensor] = {}
         for place, name in enumerate(self.config.streams):
-            x, mask = inputs.get(name), masks.get(name)
+            x = inputs.get(name)
             if x is None:
                 raise ValueError(
                     f"AVT-CA needs {' and '.join(self.config.streams)}, but {name} is missing; the "
@@ -237,11 +237,7 @@ class AVTCA(nn.Module):
                     f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
                     "built for."
                 )
-            if mask is not None and (tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool):
-                raise ValueError(
-                    f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected "
-                    f"bool of shape {shape[:2]}, True where a step is real."
-                )
+            check_mask(x, masks.get(name), name)
             if not place and x.shape[1] < self.least_steps:
                 raise ValueError(
                     f"{name} has {x.shape[1]} steps, but the convolutions of its branch need at least "

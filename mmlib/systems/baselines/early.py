@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmlib.layers import all_real
 from mmlib.systems.baselines.align import align
 from mmlib.systems.baselines.config import BaselineConfig, Classified, Predicted
 from mmlib.systems.baselines.encoder import StreamEncoder, join_patches, play
@@ -104,7 +105,7 @@ class Early(Fusion):
             louder, higher = (self.config.gain * torch.randn_like(x[:, :1, :1]) for _ in range(2))
             x = play(x, louder, higher, self.config.noise)
         if mask is None:
-            mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            mask = all_real(x)
         x, patched = join_patches(x.masked_fill(~mask[..., None], 0.0), mask, self.patches[name])
         assert patched is not None
         return x, patched

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmlib.layers import TemporalConv, masked_max, masked_mean
+from mmlib.layers import TemporalConv, all_real, masked_max, masked_mean
 from mmlib.systems.baselines.config import BaselineConfig
 
 
@@ -107,7 +107,7 @@ def join_patches(x: Tensor, mask: Tensor | None, patch: int) -> tuple[Tensor, Te
         return x, mask
     missing = -x.shape[1] % patch
     if missing and mask is None:
-        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        mask = all_real(x)
     x = F.pad(x, (0, 0, 0, missing)).unflatten(1, (-1, patch)).flatten(2)
     if mask is not None:
         mask = F.pad(mask, (0, missing)).unflatten(1, (-1, patch)).any(-1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.data.batch import Batch
+from mmlib.layers import check_mask
 from mmlib.losses import default_loss
 from mmlib.systems.baselines.config import BaselineConfig, Classified, Predicted
 from mmlib.systems.baselines.encoder import StreamEncoder
@@ -52,11 +53,7 @@ class Fusion(nn.Module):
                 raise ValueError(
                     f"{name} has {x.shape[2]} features a step, the model was built for {width}."
                 )
-            if mask is not None and (mask.dtype != torch.bool or mask.shape != shape[:2]):
-                raise ValueError(
-                    f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected "
-                    f"torch.bool of {shape[:2]}, True where a step is real."
-                )
+            check_mask(x, mask, name)
             ready[name] = x, mask
         return ready
 

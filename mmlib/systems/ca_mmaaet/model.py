@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmlib.layers import check_mask
 from mmlib.losses import Phase
 from mmlib.systems.ca_mmaaet import adversarial
 from mmlib.systems.ca_mmaaet.config import STREAMS, CAMMAAETConfig
@@ -144,12 +145,7 @@ class CAMMAAET(nn.Module):
                     f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
                     "built for."
                 )
-            mask = masks.get(name)
-            if mask is not None and (tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool):
-                raise ValueError(
-                    f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected "
-                    f"bool of shape {shape[:2]}, True where a step is real."
-                )
+            check_mask(given[name], masks.get(name), name)
         return given
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from mmlib.data.batch import MODALITIES
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.scales import at_scale
 
 KNOWN: dict[str, tuple[Any, ...]] = {
     "task": ("classification", "regression"),
@@ -139,16 +140,14 @@ class CrossModalEmbraceNetConfig:
         Raises:
             ValueError: each step has labels, or an unknown scale.
         """
-        scales = {"small": cls.small, "paper": cls.paper}
-        if scale not in scales:
-            raise ValueError(f"scale is {scale!r}, expected small or paper.")
+        config = at_scale(cls, scale)
         if dataset.labels.ndim == 3:
             raise ValueError(
                 f"each of {dataset.labels.shape[1]} steps of {dataset.name} has labels, but "
                 "EmbraceNet makes one vector a sample; take a system such as 'jmt' or 'concat'."
             )
         return replace(
-            scales[scale](),
+            config,
             streams=dataset.modalities,
             widths=tuple(dataset.widths[name] for name in dataset.modalities),
             num_outputs=dataset.num_outputs,

@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmlib.layers import EmbraceNet, ModalityDropout, SinusoidalPositions, pool
+from mmlib.layers import (
+    EmbraceNet,
+    ModalityDropout,
+    SinusoidalPositions,
+    all_real,
+    check_mask,
+    pool,
+)
 from mmlib.systems.embracenet.config import CrossModalEmbraceNetConfig
 from mmlib.systems.embracenet.crossing import CrossModalPairs
 
@@ -263,14 +270,8 @@ class CrossModalEmbraceNet(nn.Module):
             )
         if not x.is_floating_point():
             raise ValueError(f"{name} is {x.dtype}, expected float features.")
-        if mask is None:
-            mask = torch.ones(shape[:2], dtype=torch.bool, device=x.device)
-        elif tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool:
-            raise ValueError(
-                f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected bool "
-                f"of shape {shape[:2]}, True where a step is real."
-            )
-        return x.flatten(2), mask
+        check_mask(x, mask, name)
+        return x.flatten(2), all_real(x) if mask is None else mask
 
 
 class CrossModal(CrossModalEmbraceNet):

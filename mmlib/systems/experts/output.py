@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.layers import all_real, check_mask
 
 
 class Recognised(NamedTuple):
@@ -54,14 +54,9 @@ def only_stream(
         came = ", ".join(key for key, other in inputs.items() if other is not None) or "nothing"
         raise ValueError(f"{expert} reads {name}, but {came} came.")
     if masks is None or name not in masks:
-        return value, torch.ones(value.shape[:2], dtype=torch.bool, device=value.device)
-    mask = masks[name]
-    if mask.dtype != torch.bool or mask.shape != value.shape[:2]:
-        raise ValueError(
-            f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of "
-            f"{tuple(value.shape[:2])}, True where a step is real."
-        )
-    return value, mask
+        return value, all_real(value)
+    check_mask(value, masks[name], name)
+    return value, masks[name]
 
 
 def refuse_misfit(expert: str, stream: str, dataset: FeatureSet) -> None:

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmlib.layers import SinusoidalPositions, StackedLinear, TransformerBlock, masked_mean
+from mmlib.layers import (
+    SinusoidalPositions,
+    StackedLinear,
+    TransformerBlock,
+    all_real,
+    check_mask,
+    masked_mean,
+)
 from mmlib.losses import concordance_loss, default_loss
 from mmlib.systems.baselines.align import align
 from mmlib.systems.jmt.config import JMTConfig
@@ -228,7 +235,7 @@ class JMT(nn.Module):
         if not real:
             return values, None
         return values, {
-            name: real[name] if name in real else self._all_real(values[name]) for name in values
+            name: real[name] if name in real else all_real(values[name]) for name in values
         }
 
     def _on_one_clock(
@@ -236,7 +243,7 @@ class JMT(nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Bring the other stream to the clock's steps, over what is real of both."""
         other = next(name for name in values if name != clock)
-        whole = {name: real.get(name, self._all_real(x)) for name, x in values.items()}
+        whole = {name: real.get(name, all_real(x)) for name, x in values.items()}
         if values[other].shape[1] == values[clock].shape[1]:
             return values, real
         ticks = whole[clock]
@@ -273,13 +280,5 @@ class JMT(nn.Module):
                 f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
                 "built for."
             )
-        if mask is not None and (tuple(mask.shape) != shape[:2] or mask.dtype != torch.bool):
-            raise ValueError(
-                f"the mask of {name} is {mask.dtype} of shape {tuple(mask.shape)}, expected bool "
-                f"of shape {shape[:2]}, True where a step is real."
-            )
+        check_mask(x, mask, name)
         return x.flatten(2), mask
-
-    @staticmethod
-    def _all_real(x: Tensor) -> Tensor:
-        return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
