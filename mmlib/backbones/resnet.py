@@ -154,7 +154,8 @@ def resnet18(num_classes: int = 1000, in_channels: int = 3) -> ResNet18:
     """Build ResNet-18, with random weights; `load_public` brings the trained ones.
 
     Args:
-        num_classes: of the last layer; in_channels: of the pictures.
+        num_classes: of the last layer.
+        in_channels: of the pictures.
     """
     return ResNet18(num_classes=num_classes, in_channels=in_channels)
 

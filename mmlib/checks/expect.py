@@ -9,7 +9,7 @@ three hints helps with this failure.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -244,27 +244,6 @@ def _gradients(output: Tensor, sources: tuple[Tensor, ...]) -> tuple[Tensor | No
     return torch.autograd.grad(total, sources, allow_unused=True, retain_graph=True)
 
 
-def permutation_law(
-    function: Callable[[Tensor], Tensor],
-    value: Tensor,
-    *,
-    dim: int,
-    law: Literal["equivariant", "invariant"],
-    tried: str = "",
-    hint: int | None = None,
-    atol: float = 1e-5,
-) -> None:
-    """Expect that permuting the input along `dim` permutes the output alike, or leaves it alone."""
-    order = Fresh(3, device=value.device).permutation(value.shape[dim])
-    before = function(value)
-    wanted = before.index_select(dim, order) if law == "equivariant" else before
-    said = "the output permuted alike" if law == "equivariant" else "the output left as it was"
-    came = function(value.index_select(dim, order))
-    close(
-        came, wanted, name=f"{said} when dim {dim} is permuted", tried=tried, hint=hint, atol=atol
-    )
-
-
 @contextlib.contextmanager
 def inputs_left_alone(hint: int | None = None, **inputs: Tensor) -> Iterator[None]:
     """Expect that the named tensors are the same after the block as before it."""
@@ -273,16 +252,6 @@ def inputs_left_alone(hint: int | None = None, **inputs: Tensor) -> Iterator[Non
     for name, tensor in inputs.items():
         same = torch.equal(torch.nan_to_num(tensor.detach()), torch.nan_to_num(before[name]))
         that(same, f"the argument {name} left as it was", got="changed in place", hint=hint)
-
-
-def depends_on_input(
-    function: Callable[..., Tensor], first: tuple[Any, ...], second: tuple[Any, ...]
-) -> None:
-    """Expect other results for other inputs, and not an input handed back."""
-    one, two = function(*first), function(*second)
-    if isinstance(one, Tensor) and isinstance(two, Tensor) and one.shape == two.shape:
-        that(not torch.equal(one, two), "other results for other inputs", got="the same twice")
-    that(not any(one is value for value in first), "a result", got="an input handed back")
 
 
 def close(

@@ -40,7 +40,8 @@ def sinusoidal_codes(
     """Compute the codes that :class:`SinusoidalPositions` adds, as its equations say.
 
     Args:
-        length: how many steps; width: how many features each has.
+        length: how many steps.
+        width: how many features each has.
         device: where they are computed.
 
     Shape:
