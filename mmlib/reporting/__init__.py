@@ -4,6 +4,7 @@ from mmlib.reporting.comparison import (
     ceiling_of,
     ceilings_of,
     comparison_in_words,
+    tuning_in_words,
     write_report,
 )
 from mmlib.reporting.robustness import write_robustness
@@ -14,6 +15,7 @@ __all__ = [
     "ceilings_of",
     "comparison_in_words",
     "in_words",
+    "tuning_in_words",
     "write_csv",
     "write_report",
     "write_robustness",

@@ -69,7 +69,7 @@ def write_report(
     parts = ["# Comparison", _protocol(results, source, ceiling, word, note), shown, _costs(table)]
     if results.tried is not None:
         write_csv(folder / "tuning.csv", results.tried)
-        parts += ["## Tuning", _budget(results), in_words(_tried(results.tried))]
+        parts += ["## Tuning", _budget(results), tuning_in_words(results.tried)]
     scores = {name: [run.scores[metric] for run in results.of(name)] for name in results.systems}
     one_for_all = len(set(bounds.values())) < 2
     axes = bars_with_seeds(scores, ceilings=ceiling if one_for_all else bounds, ylabel=word)
@@ -173,9 +173,9 @@ def _budget(results: Results) -> str:
     )
 
 
-def _tried(tried: pd.DataFrame) -> pd.DataFrame:
-    """Make the trials a table for people."""
-    return pd.DataFrame(
+def tuning_in_words(tried: pd.DataFrame) -> str:
+    """Write the table of `mmlib.training.tuning.tune`, or its csv, as markdown."""
+    shown = pd.DataFrame(
         {
             "system": tried["system"],
             "x own rate": tried["factor"],
@@ -188,6 +188,7 @@ def _tried(tried: pd.DataFrame) -> pd.DataFrame:
             "chosen": ["yes" if taken else "" for taken in tried["chosen"]],
         }
     )
+    return in_words(shown)
 
 
 def _curves(results: Results, folder: Path, ceiling: float | None) -> list[str]:

@@ -44,10 +44,13 @@ def write_robustness(
     each = found.falling.groupby(["system", "seed", "rate"], sort=False)
     columns = [metric, "ceiling"] if "ceiling" in found.falling else [metric]
     falling = each[columns].mean().reset_index()
-    tables = [
-        in_words(_wide(found.patterns, "pattern", metric)),
-        in_words(_wide(falling, "rate", metric)),
-    ]
+    wide = {
+        "patterns": _wide(found.patterns, "pattern", metric),
+        "falling": _wide(falling, "rate", metric),
+    }
+    for name, rows in wide.items():
+        write_csv(folder / f"{name}_table.csv", rows)
+    tables = [in_words(rows) for rows in wide.values()]
     groups = len(np.unique(found.judged.group))
     protocol = (
         f"Data: {source}. Judged on {len(found.judged)} samples of the {split} split, from {groups} "
