@@ -185,7 +185,7 @@ class EmbraceNet(nn.Module):
 
     def _checked(self, inputs: Mapping[str, Tensor], availability: Tensor | None) -> Tensor | None:
         """Refuse inputs that do not fit; add the modalities left out to the availability."""
-        strange = sorted(inputs.keys() - set(self.names))
+        strange = sorted(name for name in inputs if name not in self.names)
         if strange or not inputs:
             raise ValueError(
                 f"{', '.join(strange) or 'nothing'} came; expected some of {', '.join(self.names)}, "
