@@ -225,10 +225,11 @@ def surroundings(number: str) -> dict[str, Any]:
 
 
 def _is_definition(node: ast.stmt) -> bool:
-    """Whether a statement only defines: an import, a function, a class, a constant, a `use`."""
+    """Whether a statement only defines: an import, function, class, constant, `use`, named tuple."""
     if isinstance(node, ast.Assign):
         used = isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
-        return (used and node.value.func.id == "use") or _is_literal(node.value)
+        named = used and node.value.func.id in ("use", "namedtuple")
+        return named or _is_literal(node.value)
     return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
 
 
