@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +165,8 @@ def longer_padding_does_not_matter(candidate: Candidate, device: str) -> None:
 @clause("every parameter learns")
 def every_parameter_gets_a_gradient(candidate: Candidate, device: str) -> None:
     """A training step reaches every parameter of its phase."""
-    model, batch = candidate.built().to(device).train(), candidate.batch.to(device)
+    model: Any = candidate.built().to(device).train()
+    batch = candidate.batch.to(device)
     loss = getattr(model, "loss", default_loss)
     phases = model.phases() if hasattr(model, "phases") else [Phase("", model.parameters(), loss)]
     tried = _tried(candidate, "one training step")

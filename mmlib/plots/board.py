@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.transforms import blended_transform_factory
 
 from mmlib.plots.looks import CEILING, LOOKS, distinct_looks, new_figure, panel, styled
@@ -110,15 +111,19 @@ def growth(
     ax = panel(ax, 6.4, 3.8)
     for (name, (x, y)), look in zip(costs.items(), distinct_looks(list(costs)), strict=True):
         ax.plot(x, y, color=look.color, ls=look.linestyle, marker=look.marker, ms=6, label=name)
-    x = np.array(next(iter(costs.values()))[0], dtype=float)
+    lengths = np.array(next(iter(costs.values()))[0], dtype=float)
     start = min(float(y[0]) for _, y in costs.values()) * 0.6
     for power, words in ((1, "as long, as much"), (2, "twice as long, four times")):
         ax.plot(
-            x, start * (x / x[0]) ** power, color="#9A9A9A", ls=":" if power == 2 else "--", lw=1
+            x,
+            start * (lengths / lengths[0]) ** power,
+            color="#9A9A9A",
+            ls=":" if power == 2 else "--",
+            lw=1,
         )
         ax.annotate(
             words,
-            (x[-1], start * (x[-1] / x[0]) ** power),
+            (lengths[-1], start * (lengths[-1] / lengths[0]) ** power),
             xytext=(5, 0),
             textcoords="offset points",
             size=8.5,
@@ -126,7 +131,7 @@ def growth(
             va="center",
         )
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.set_xticks(x, [f"{each:g}" for each in x])
+    ax.set_xticks(lengths, [f"{each:g}" for each in lengths])
     ax.minorticks_off()
     ax.legend(loc="upper left")
     return ax
@@ -147,8 +152,18 @@ def contract_matrix(reports: Mapping[str, Mapping[str, str]], *, title: str = ""
         for row, name in enumerate(clauses):
             kept = report.get(name) == "kept"
             color = KEPT if kept else BROKEN
-            box = {"facecolor": color, "alpha": 0.22, "edgecolor": "white"}
-            ax.barh(row, 1, left=column - 0.5, height=1, hatch="" if kept else "///", **box)
+            hatch = "" if kept else "///"
+            ax.add_patch(
+                Rectangle(
+                    (column - 0.5, row - 0.5),
+                    1,
+                    1,
+                    facecolor=color,
+                    alpha=0.22,
+                    edgecolor="white",
+                    hatch=hatch,
+                )
+            )
             word = "kept" if kept else "broken"
             ax.text(column, row, word, ha="center", va="center", size=9.5, color="black")
     ax.set_yticks(range(len(clauses)), clauses)
