@@ -163,12 +163,23 @@ def test_the_index_names_minutes_exercises_and_the_seconds_that_were_measured(si
         ('<a class="x" href="../docs/none.md#a">', "the link to ../docs/none.md#a leads nowhere"),
         ('<h2 id="Here"></h2><a href="#there">', "no heading for the link to #there"),
         ('<img alt="a face" src="images/face.png">', "'images/face.png' stands outside the page"),
+        ('<img src="../../face.png">', "'../../face.png' stands outside the page"),
+        ('<img src="https://example.org/face.png">', "/face.png' stands outside the page"),
     ],
 )
 def test_a_page_that_leads_nowhere_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(BuildError, match="notebooks/98_toy.ipynb: ") as refused:
         pages._linked(text, tmp_path, Path("notebooks/98_toy.ipynb"), {})
     assert complaint in str(refused.value)
+
+
+def test_a_picture_of_the_repository_is_put_into_its_page(tmp_path: Path) -> None:
+    (tmp_path / "root" / "docs" / "results").mkdir(parents=True)
+    (tmp_path / "face.png").write_bytes(b"elsewhere")
+    (tmp_path / "root" / "docs" / "results" / "face.png").write_bytes(b"a picture")
+    text = '<img alt="a face" src="results/face.png">'
+    found = pages._linked(text, tmp_path / "root", Path("docs/page.md"), {})
+    assert found == '<img alt="a face" src="data:image/png;base64,YSBwaWN0dXJl">'
 
 
 @pytest.mark.parametrize(

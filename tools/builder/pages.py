@@ -4,8 +4,10 @@ A page needs no network and no server: pictures, alt texts and formulas are insi
 notebooks become links between pages; what has no page is linked to in the repository around build/.
 """
 
+import base64
 import copy
 import html
+import mimetypes
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -210,6 +212,19 @@ def _linked(text: str, root: Path, source: Path, names: Mapping[str, str]) -> st
         rest = f"#{parts.fragment}" if parts.fragment else ""
         return f"{link[1]}{html.escape(names.get(file, f'../{file}') + rest)}{link[3]}"
 
-    if picture := PICTURE.search(text):
-        raise BuildError(f"{source}: the picture {picture[1]!r} stands outside the page")
-    return LINK.sub(turned, text)
+    return LINK.sub(turned, PICTURE.sub(lambda picture: _inside(picture, root, source), text))
+
+
+def _inside(picture: re.Match[str], root: Path, source: Path) -> str:
+    """The picture's tag with the picture in it, where it is a file of the repository.
+
+    Raises:
+        BuildError: the picture is elsewhere, or not there.
+    """
+    address = html.unescape(picture[1])
+    file = root / os.path.normpath(source.parent / unquote(address))
+    if urlsplit(address).scheme or not file.is_relative_to(root) or not file.is_file():
+        raise BuildError(f"{source}: the picture {address!r} stands outside the page")
+    kind = mimetypes.guess_type(file.name)[0]
+    data = base64.b64encode(file.read_bytes()).decode("ascii")
+    return picture[0].replace(picture[1], f"data:{kind};base64,{data}")
