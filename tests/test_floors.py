@@ -156,3 +156,10 @@ def test_a_floor_imports_no_optional_package(imported, floor):
 def test_layers_need_torch_and_einops_only(imported):
     others = {name.split(".")[0] for name in imported["layers"]} - {"mmlib", "torch", "einops"}
     assert not {name for name in others if name not in sys.stdlib_module_names}, others
+
+
+def test_no_two_test_files_share_a_name():
+    """Pytest would collect only one of them."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) > 100
+    assert sorted(names) == sorted(set(names))
