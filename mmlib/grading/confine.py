@@ -17,7 +17,9 @@ import site
 import struct
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 LINUX = sys.platform == "linux"
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -48,9 +50,25 @@ def landlock_version() -> int:
     return max(int(_libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)), 0)
 
 
-def readable() -> list[str]:
-    """What a worker may read: the interpreter, the installed libraries, and mmlib but its checks."""
-    package = Path(__file__).resolve().parents[1]
+class Readable(NamedTuple):
+    """What a worker may read.
+
+    Attributes:
+        files: paths whose files may be read, folders with all that is below them.
+        folders: folders whose entries may be listed, and no more.
+    """
+
+    files: list[str]
+    folders: list[str]
+
+
+def readable(package: Path | None = None) -> Readable:
+    """What a worker may read: the interpreter, the installed libraries, and mmlib but its checks.
+
+    The checks hold the reference answers; they are imported before the worker is confined. Where
+    mmlib stands among the installed libraries, those are named one by one around it.
+    """
+    package = package or Path(__file__).resolve().parents[1]
     installed = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
     with contextlib.suppress(AttributeError):
         installed |= {*site.getsitepackages(), site.getusersitepackages()}
@@ -59,14 +77,30 @@ def readable() -> list[str]:
     found += ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"]
     found += ["/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
     found += ["/sys/devices/system/cpu"]
-    # The checks hold the reference answers; they are imported before the worker is confined.
+    files: list[str] = []
+    folders: list[str] = []
+    for path in map(Path, found):
+        if path.exists() and package.is_relative_to(path.resolve()):
+            files += _around(path.resolve(), package)
+            folders.append(str(path))
+        elif path.exists():
+            files.append(str(path))
     hidden = {"checks", "grading", "__pycache__"}
-    found += [str(path) for path in package.iterdir() if path.name not in hidden]
-    return [path for path in dict.fromkeys(found) if os.path.exists(path)]
+    files += [str(path) for path in package.iterdir() if path.name not in hidden]
+    return Readable(list(dict.fromkeys(files)), list(dict.fromkeys(folders)))
 
 
-def landlock(read: list[str], write: str) -> bool:
-    """Let this process and its children write in one folder and read a list of paths, for good."""
+def _around(folder: Path, package: Path) -> Iterator[str]:
+    """Name everything below a folder but the package in it."""
+    for child in folder.iterdir():
+        if not package.is_relative_to(child.resolve()):
+            yield str(child)
+        elif child.resolve() != package and not child.is_symlink():
+            yield from _around(child, package)
+
+
+def landlock(read: Readable, write: str) -> bool:
+    """Let this process and its children write in one folder and read what is named, for good."""
     version = landlock_version()
     if not version:
         return False
@@ -80,7 +114,8 @@ def landlock(read: list[str], write: str) -> bool:
     ruleset = libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
         return False
-    rules = [(path, READ_FILE | READ_DIR) for path in read]
+    rules = [(path, READ_FILE | READ_DIR) for path in read.files]
+    rules += [(path, READ_DIR) for path in read.folders]
     rules += [("/dev/null", READ_FILE | WRITE_FILE), (write, handled & ~EXECUTE)]
     try:
         for path, rights in rules:
