@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -96,5 +95,5 @@ def cases(
     for system in systems:
         pairs = [(batch, 1.0) for batch in batches]
         pairs += [(batches[0], length) for length in lengths if length != 1.0]
-        for batch, length in dict.fromkeys(itertools.chain(pairs)):
+        for batch, length in dict.fromkeys(pairs):
             yield Case(system, scale, batch, length)

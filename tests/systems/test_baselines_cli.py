@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from resuming import cut_and_resume
 
 from mmlib.cli import main
 from mmlib.systems import SYSTEMS
-from mmlib.training.trainer import Trainer
 
 BASELINES = ("majority", "early", "concat", "late", "gated", "tensor")
 
@@ -38,25 +37,9 @@ def files(tmp_path_factory) -> dict[str, str]:
 def test_an_interrupted_training_ends_as_one_that_was_not(
     files, tmp_path, system, task, monkeypatch, capsys
 ):
-    words = ["train", "--system", system, "--data", files[task], "--epochs", "3", "--quiet"]
-    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
-    assert "3 epochs, in the last: train_loss" in capsys.readouterr().out
-    honest = Trainer.epoch
-
-    def interrupted(self, index, bar):
-        if index == 2:
-            raise KeyboardInterrupt
-        return honest(self, index, bar)
-
-    monkeypatch.setattr(Trainer, "epoch", interrupted)
-    assert main([*words, "--out", str(tmp_path / "cut")]) == 130
-    monkeypatch.setattr(Trainer, "epoch", honest)
-    assert main([*words, "--out", str(tmp_path / "cut"), "--resume"]) == 0
-    whole, cut = (load_file(tmp_path / out / "last.safetensors") for out in ("whole", "cut"))
-    assert whole.keys() == cut.keys() and all(whole[key].equal(cut[key]) for key in whole)
-
+    cut = cut_and_resume(system, files[task], tmp_path, monkeypatch, capsys)
     result = tmp_path / "result.json"
-    run = ["--run", str(tmp_path / "cut"), "--data", files[task], "--json", str(result)]
+    run = ["--run", str(cut), "--data", files[task], "--json", str(result)]
     assert main(["evaluate", *run]) == 0
     measured = json.loads(result.read_text())
     assert measured["system"] == system and measured["n"] == 5

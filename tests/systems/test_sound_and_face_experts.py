@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from resuming import cut_and_resume
 
 from mmlib.backbones import InceptionResnetV1, WaveRNN
 from mmlib.backbones.loading import PretrainedError
@@ -16,7 +16,6 @@ from mmlib.data import FeatureSet, Standardised, load_features
 from mmlib.systems import EXPERTS, SYSTEMS, UnknownSystem, build, find
 from mmlib.systems.experts import FaceNetGRUConfig, WaveRNNExpertConfig
 from mmlib.training.runs import load_run
-from mmlib.training.trainer import Trainer
 
 B, CLASSES = 5, 3
 NAMES = ("wavernn", "facenet_gru")
@@ -334,25 +333,9 @@ def narrow(monkeypatch):
 def test_an_interrupted_training_ends_as_one_that_was_not(
     name, files, narrow, tmp_path, monkeypatch, capsys
 ):
-    words = ["train", "--system", name, "--data", files[name], "--epochs", "3", "--quiet"]
-    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
-    assert "3 epochs, in the last: train_loss" in capsys.readouterr().out
-    honest = Trainer.epoch
-
-    def interrupted(self, index, bar):
-        if index == 2:
-            raise KeyboardInterrupt
-        return honest(self, index, bar)
-
-    monkeypatch.setattr(Trainer, "epoch", interrupted)
-    assert main([*words, "--out", str(tmp_path / "cut")]) == 130
-    monkeypatch.setattr(Trainer, "epoch", honest)
-    assert main([*words, "--out", str(tmp_path / "cut"), "--resume"]) == 0
-    whole, cut = (load_file(tmp_path / out / "last.safetensors") for out in ("whole", "cut"))
-    assert whole.keys() == cut.keys() and all(whole[key].equal(cut[key]) for key in whole)
-
+    cut = cut_and_resume(name, files[name], tmp_path, monkeypatch, capsys)
     result = tmp_path / "result.json"
-    run = ["--run", str(tmp_path / "cut"), "--data", files[name], "--json", str(result)]
+    run = ["--run", str(cut), "--data", files[name], "--json", str(result)]
     assert main(["evaluate", *run]) == 0
     measured = json.loads(result.read_text())
     assert measured["system"] == name and measured["n"] == 3 and "accuracy" in measured
