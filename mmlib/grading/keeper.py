@@ -7,6 +7,7 @@ worker signs, and watches the clock, the memory, the processes and the disk.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
@@ -35,6 +36,7 @@ def keep(job: dict[str, Any], prepared: session.Prepared, tell: Tell) -> None:
     confine.end_with_parent()
     key = secrets.token_bytes(32)
     reading, writing = os.pipe()
+    waiting, nodding = os.pipe()
     confine.adopt_orphans()
     apart = job["confined"] and confine.unshare()
     confine.hide()
@@ -45,13 +47,14 @@ def keep(job: dict[str, Any], prepared: session.Prepared, tell: Tell) -> None:
             if apart and (inner := os.fork()):
                 os.closerange(0, 4096)
                 _be_first(inner)
-            _work(job, prepared, writing, key)
+            _work(job, prepared, writing, waiting, key)
         finally:
             os._exit(1)
     os.close(writing)
-    watching = _Watching(job, reading, key, tell)
+    os.close(waiting)
+    watching = _Watching(job, reading, nodding, key, tell)
     why = watching.until_over(child)
-    _end_all(child)
+    _end_all()
     tell({"event": "over", "why": why, "number": watching.number})
 
 
@@ -64,16 +67,18 @@ def _be_first(inner: int) -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def _work(job: dict[str, Any], prepared: session.Prepared, channel: int, key: bytes) -> None:
+def _work(
+    job: dict[str, Any], prepared: session.Prepared, channel: int, nods: int, key: bytes
+) -> None:
     """Become the worker: no files but the channel, limits, no powers; then run the job."""
-    report = _signed(channel, key)
+    report = _signed(channel, nods, key)
     try:
         os.setsid()
         confine.end_with_parent()
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nothing, standard)
-        confine.close_files({0, 1, 2, channel})
+        confine.close_files({0, 1, 2, channel, nods})
         os.chdir(job["folder"])
         os.environ.update(dict.fromkeys(FOLDERS, job["folder"]))
         read = confine.readable()
@@ -89,13 +94,15 @@ def _work(job: dict[str, Any], prepared: session.Prepared, channel: int, key: by
     os._exit(0)
 
 
-def _signed(channel: int, key: bytes) -> session.Report:
+def _signed(channel: int, nods: int, key: bytes) -> session.Report:
     """A function that writes numbered messages with their signature; it alone holds the key.
 
-    It calls nothing by a name that a learner could have given another meaning by then.
+    Before an exercise starts it waits for a nod: that this one started is then known, whatever its
+    cells do to the keeper. It calls nothing by a name that a learner could have given another meaning by then.
     """
-    write, stamp, hide, join = (
+    write, read, stamp, hide, join = (
         os.write,
+        os.read,
         hmac.new(key, digestmod="sha256").copy,
         str.translate,
         "\t".join,
@@ -110,6 +117,8 @@ def _signed(channel: int, key: bytes) -> session.Report:
         mac = stamp()
         mac.update(text)
         write(channel, text + b"\t" + mac.hexdigest().encode() + b"\n")
+        if event == "start":
+            read(nods, 1)
 
     return report
 
@@ -117,9 +126,12 @@ def _signed(channel: int, key: bytes) -> session.Report:
 class _Watching:
     """Reads what the worker says, until it ends or goes over a limit."""
 
-    def __init__(self, job: dict[str, Any], reading: int, key: bytes, tell: Tell) -> None:
+    def __init__(
+        self, job: dict[str, Any], reading: int, nodding: int, key: bytes, tell: Tell
+    ) -> None:
         self.number = ""
-        self._job, self._reading, self._key, self._tell = job, reading, key, tell
+        self._job, self._reading, self._nodding = job, reading, nodding
+        self._key, self._tell = key, tell
         self._buffer = b""
         self._count = 0
         self._said = ""
@@ -134,7 +146,7 @@ class _Watching:
                 while not self._said and self._read(0):
                     pass
                 return self._said or ended
-            if over := self._over(child):
+            if over := self._over():
                 return over
 
     def _read(self, seconds: float) -> bool:
@@ -172,18 +184,20 @@ class _Watching:
         if event == "start":
             self.number, self._since = number, time.monotonic()
             self._tell({"event": "start", "number": number})
+            with contextlib.suppress(OSError):  # the worker has ended already
+                os.write(self._nodding, b".")
             return
         self._tell({"event": "verdict", "number": number, "verdict": event, "reason": reason})
         if event == TAMPERED:
             self._said = CLEAN
 
-    def _over(self, child: int) -> str:
+    def _over(self) -> str:
         now = time.monotonic()
         if now - self._since > self._job["check_seconds"]:
             return f"not done after {self._job['check_seconds']:g} s (an endless loop, or waiting)"
         if now - self._began > self._job["seconds"]:
             return "the time for this submission is used up"
-        family = _family(child)
+        family = _family()
         if len(family) > MOST_PROCESSES:
             return f"started more than {MOST_PROCESSES} processes"
         if sum(_memory(process) for process in family) > self._job["memory"]:
@@ -204,7 +218,7 @@ def _ended(child: int) -> str:
     return f"it ended its own process (exit code {code})"
 
 
-def _family(child: int) -> list[psutil.Process]:
+def _family() -> list[psutil.Process]:
     """The worker and all its descendants, also those that tried to slip away."""
     try:
         return list(psutil.Process().children(recursive=True))
@@ -230,10 +244,10 @@ def _disk(folder: str) -> int:
     return total
 
 
-def _end_all(child: int) -> None:
+def _end_all() -> None:
     """Stop, then kill, whatever is left, until nothing is."""
     for _ in range(100):
-        family = _family(child)
+        family = _family()
         for order in (signal.SIGSTOP, signal.SIGKILL):
             for process in family:
                 try:

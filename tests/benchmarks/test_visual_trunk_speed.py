@@ -130,7 +130,12 @@ def peak_megabytes(name: str) -> float:
     paths = os.pathsep.join((str(here), str(here.parent.parent), os.environ.get("PYTHONPATH", "")))
     done = subprocess.run(
         [sys.executable, "-c", PROBE, name, str(FRAMES)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": paths,
+            "OMP_NUM_THREADS": "1",
+            "MALLOC_MMAP_THRESHOLD_": "65536",
+        },
         capture_output=True,
         text=True,
         check=True,
