@@ -204,6 +204,42 @@ def whole_clip(steps: int = 236, block: int = 200) -> FeatureSet:
     return FeatureSet({"audio": torch.zeros(1, steps, block)}, {}, labels, ("a", "b", "c"))
 
 
+@pytest.mark.parametrize(
+    ("audio", "says"),
+    [
+        (torch.zeros(2, 7, 74), r"float32 of shape \(2, 7, 74\)"),
+        (torch.zeros(2, 7, 200, dtype=torch.int16), "int16 of shape"),
+        (torch.full((2, 7, 200), 3.5), "goes from 3.5 to 3.5: features"),
+        (torch.randn(2, 7, 200) * 9000, "divided by 32768"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(audio, says):
+    data = FeatureSet({"audio": audio}, {}, torch.arange(2), ("a", "b"))
+    with pytest.raises(ValueError, match=f"(?s)wavernn reads the waveform at 16 kHz.*{says}"):
+        WaveRNNExpertConfig.for_dataset(data)
+
+
+def test_what_stands_where_no_sound_is_real_does_not_count_against_it():
+    audio = torch.zeros(3, 7, 400)
+    audio[:, 5:] = 1e9
+    data = FeatureSet(
+        {"audio": audio},
+        {"audio": (torch.arange(7) < 5).expand(3, 7)},
+        torch.arange(3),
+        ("a", "b", "c"),
+    )
+    assert WaveRNNExpertConfig.for_dataset(data).block == 400
+    data.inputs["audio"][2, 4, 399] = -1.5  # over full scale, as decoded sound may be
+    assert WaveRNNExpertConfig.for_dataset(data).block == 400
+
+
+def test_a_training_on_features_is_refused_with_one_sentence(tmp_path, capsys):
+    words = ["train", "--system", "wavernn", "--data", "theatre", "--n", "40", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "mmlib train: wavernn reads the waveform" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_longer_sound_is_cut_and_shorter_data_make_a_shorter_network():
     assert WaveRNNExpertConfig.for_dataset(whole_clip(400), "paper").n_time == 240
     assert WaveRNNExpertConfig.for_dataset(whole_clip(100), "paper").n_time == 104
@@ -306,6 +342,21 @@ def test_what_is_no_face_is_refused():
         data = FeatureSet({"vision": x}, {}, labels, ("a", "b"))
         with pytest.raises(ValueError, match="75 x 75 or more"):
             FaceNetGRUConfig.for_dataset(data)
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        torch.randn(2, 3, 3, 75, 80),  # standardised already
+        torch.rand(2, 3, 3, 75, 80) * 255,
+    ],
+)
+def test_numbers_that_no_picture_has_are_refused(vision):
+    data = FeatureSet({"vision": vision}, {}, torch.arange(2), ("a", "b"))
+    with pytest.raises(ValueError, match="faces as uint8 of 0 to 255, or as floats of 0 to 1"):
+        FaceNetGRUConfig.for_dataset(data)
+    fine = FeatureSet({"vision": torch.rand(2, 3, 3, 75, 80)}, {}, data.labels, ("a", "b"))
+    assert FaceNetGRUConfig.for_dataset(fine).num_classes == 2
 
 
 # From a shell

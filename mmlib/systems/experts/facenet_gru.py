@@ -12,7 +12,7 @@ from mmlib.backbones.inception_resnet import SMALLEST, InceptionResnetV1
 from mmlib.backbones.published import weights_file
 from mmlib.data.feature_set import FeatureSet
 from mmlib.layers import last_real
-from mmlib.systems.experts.output import Classifier, Recognised, only_stream, refuse_misfit
+from mmlib.systems.experts.output import Classifier, Recognised, only_stream, refuse_misfit, span_of
 from mmlib.systems.scales import at_scale
 
 
@@ -72,7 +72,8 @@ class FaceNetGRUConfig:
             weights: a public file or its name; the network is then of full width, and frozen.
 
         Raises:
-            ValueError: no faces, too small ones, labels that are no classes, or an unknown scale.
+            ValueError: no faces, too small ones, other numbers than pictures have, labels that are no
+                classes, or an unknown scale.
         """
         config = at_scale(cls, scale)
         refuse_misfit("facenet_gru", "vision", dataset)
@@ -81,6 +82,12 @@ class FaceNetGRUConfig:
             raise ValueError(
                 f"facenet_gru reads faces (samples, faces, 3, height, width) of {SMALLEST} x "
                 f"{SMALLEST} or more, but vision of {dataset.name} is {shape}."
+            )
+        low, high = span_of(dataset, "vision")
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                "facenet_gru reads faces as uint8 of 0 to 255, or as floats of 0 to 1, but vision of "
+                f"{dataset.name} goes from {low:.4g} to {high:.4g}; it standardises them itself."
             )
         config = replace(config, num_classes=dataset.num_outputs)
         if weights is not None:

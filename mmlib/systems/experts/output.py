@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from mmlib.data.feature_set import FeatureSet
 from mmlib.layers import all_real, check_mask
+
+#: As many as a training step takes, so that faces take no more memory than they will anyway.
+_LOOKED_AT = 16
 
 
 class Recognised(NamedTuple):
@@ -74,3 +78,13 @@ def refuse_misfit(expert: str, stream: str, dataset: FeatureSet) -> None:
         raise ValueError(
             f"{expert} tells one class a sample, but the labels of {dataset.name} are {kind}."
         )
+
+
+def span_of(dataset: FeatureSet, stream: str) -> tuple[float, float]:
+    """Tell the least and the greatest of a stream's values, as a batch has them.
+
+    Some samples are looked at, evenly spread: enough to know a stream of another kind.
+    """
+    rows = torch.linspace(0, len(dataset) - 1, min(len(dataset), _LOOKED_AT)).long()
+    values = dataset.batch(rows).inputs[stream]
+    return float(values.min()), float(values.max())

@@ -15,7 +15,7 @@ from mmlib.backbones.wavernn import WaveRNN
 from mmlib.data.feature_set import FeatureSet
 from mmlib.data.sound import log_mel, resample
 from mmlib.layers import masked_mean
-from mmlib.systems.experts.output import Classifier, Recognised, only_stream, refuse_misfit
+from mmlib.systems.experts.output import Classifier, Recognised, only_stream, refuse_misfit, span_of
 from mmlib.systems.scales import at_scale
 
 #: What the one public file was trained on; it loads into nothing else (E-17).
@@ -37,6 +37,8 @@ LJSPEECH: dict[str, Any] = {
     "f_max": 11_025.0,
 }
 _DECIBELS = 10 / math.log(10)
+#: Decoded sound passes full scale a little where it was loud before it was compressed.
+_LOUDEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,11 @@ class WaveRNNExpertConfig:
             weights: "ljspeech", or that file; the network is then the file's, whatever the scale.
 
         Raises:
-            ValueError: no waveform, labels that are no classes, or an unknown scale.
+            ValueError: no waveform (features, say), labels that are no classes, or an unknown scale.
         """
         config = at_scale(cls, scale)
         refuse_misfit("wavernn", "audio", dataset)
+        _refuse_features(dataset, config.block)
         config = replace(config, block=dataset.widths["audio"], num_classes=dataset.num_outputs)
         if weights is not None:
             config = replace(config, weights=weights, **LJSPEECH)
@@ -297,6 +300,30 @@ class WaveRNNExpert(nn.Module):
         )
         decibels = _DECIBELS * (spectrum - math.log(loudest))
         return (1 + decibels / 100).clamp(0, 1).mT[:, None]
+
+
+def _refuse_features(dataset: FeatureSet, block: int) -> None:
+    """Refuse an audio stream that holds something else than sound: features, tokens, integers.
+
+    Nothing but the name tells sound from numbers, so this asks what sound in blocks always has:
+    floats, blocks of whole hops, and values about [-1, 1].
+    """
+    audio = dataset.inputs["audio"]
+    expected = (
+        f"the waveform at 16 kHz, (samples, blocks, {block}), as prepare --dataset meld writes it"
+    )
+    shape = tuple(audio.shape)
+    if shape[2] % block or not audio.dtype.is_floating_point:
+        kind = str(audio.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"wavernn reads {expected}, but audio of {dataset.name} is {kind} of shape {shape}."
+        )
+    low, high = span_of(dataset, "audio")
+    if not max(-low, high) <= _LOUDEST:
+        raise ValueError(
+            f"wavernn reads {expected}, in [-1, 1], but audio of {dataset.name} goes from {low:.4g} to "
+            f"{high:.4g}: features, or sound as whole numbers, which is to be divided by 32768."
+        )
 
 
 def _nearest(sound: Tensor, rate: int, other: int) -> Tensor:
