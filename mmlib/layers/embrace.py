@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class EmbraceNet(nn.Module):
         - availability: (B, M) bool in the sorted order of names, True where a sample has that
           modality. What stands in an absent one, NaN too, reaches no output and no gradient.
         - probabilities: (M,) or (B, M), in the same order, not negative; scaled to sum to one over
-          what is available. Default: all alike.
+          what is available. Default: all alike. Both may also be nested lists, or arrays.
         - returns: (B, c), and with ``return_choice`` also (B, c, M): the draw, one-hot, or where
           nothing is drawn the probabilities. All have the inputs' dtype and device.
 
@@ -86,8 +86,8 @@ class EmbraceNet(nn.Module):
         self,
         inputs: Mapping[str, Tensor],
         *,
-        availability: Tensor | None = None,
-        probabilities: Tensor | None = None,
+        availability: Any = None,
+        probabilities: Any = None,
         return_choice: bool = False,
     ) -> Any:
         """Dock and embrace; see the class."""
@@ -133,7 +133,7 @@ class EmbraceNet(nn.Module):
         return docked
 
     def _weights(
-        self, like: Tensor, availability: Tensor | None, probabilities: Tensor | None
+        self, like: Tensor, availability: Tensor | None, probabilities: Any
     ) -> Tensor | None:
         """Give p of what is available, (B or 1, M), not yet scaled; None where all are alike.
 
@@ -183,7 +183,7 @@ class EmbraceNet(nn.Module):
     def _width(self, name: str) -> int:
         return int(self.docking[name].in_features)  # type: ignore[arg-type]
 
-    def _checked(self, inputs: Mapping[str, Tensor], availability: Tensor | None) -> Tensor | None:
+    def _checked(self, inputs: Mapping[str, Tensor], availability: Any) -> Tensor | None:
         """Refuse inputs that do not fit; add the modalities left out to the availability."""
         strange = sorted(name for name in inputs if name not in self.names)
         if strange or not inputs:
@@ -200,29 +200,54 @@ class EmbraceNet(nn.Module):
                 )
         device = next(iter(inputs.values())).device
         if availability is not None:
-            if availability.dtype != torch.bool or availability.shape != (count, len(self.names)):
-                raise ValueError(
-                    f"availability is {availability.dtype} of shape {tuple(availability.shape)}, "
-                    f"expected torch.bool of ({count}, {len(self.names)}), in the order "
-                    f"{', '.join(self.names)}."
-                )
-            availability = availability.to(device)
+            availability = as_availability(availability, count, self.names).to(device)
         if len(inputs) == len(self.names):
             return availability
         came = torch.tensor([name in inputs for name in self.names], device=device)
         return came.expand(count, -1) if availability is None else availability & came
 
-    def _checked_probabilities(self, p: Tensor, count: int) -> Tensor:
+    def _checked_probabilities(self, given: Any, count: int) -> Tensor:
         """Refuse probabilities that are none; give (B or 1, M)."""
         modalities = len(self.names)
+        p = _as_tensor("probabilities", given, f"({modalities},) or ({count}, {modalities})")
         if tuple(p.shape) not in ((modalities,), (count, modalities)):
             raise ValueError(
                 f"probabilities have shape {tuple(p.shape)}, expected ({modalities},) or "
                 f"({count}, {modalities}), in the order {', '.join(self.names)}."
             )
+        if p.is_complex():
+            raise ValueError(f"probabilities are {p.dtype}, expected real numbers.")
         if not (p.isfinite() & (p >= 0)).all():
             raise ValueError(
                 f"probabilities must be finite and not negative, but go from {p.min().item():.4g} "
                 f"to {p.max().item():.4g}."
             )
         return p.reshape(-1, modalities)
+
+
+def as_availability(given: Any, count: int, names: Sequence[str]) -> Tensor:
+    """Read who is there, (count, M) bool: a tensor, an array or nested lists.
+
+    Raises:
+        ValueError: it is of another kind or shape.
+    """
+    availability = _as_tensor("availability", given, f"({count}, {len(names)})")
+    if availability.dtype != torch.bool or availability.shape != (count, len(names)):
+        raise ValueError(
+            f"availability is {availability.dtype} of shape {tuple(availability.shape)}, expected "
+            f"torch.bool of ({count}, {len(names)}), in the order {', '.join(names)}."
+        )
+    return availability
+
+
+def _as_tensor(what: str, given: Any, shape: str) -> Tensor:
+    """Make a tensor of what may be nested lists."""
+    if isinstance(given, Tensor):
+        return given
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"{what} came as {type(given).__name__} of which torch makes no tensor; expected one of "
+            f"shape {shape}, or nested lists whose rows are equally long."
+        ) from None

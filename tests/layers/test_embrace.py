@@ -1,5 +1,6 @@
 """EmbraceNet against its definition: docking, one draw a feature and sample, who is there."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -265,6 +266,24 @@ def test_modalities_stand_in_the_sorted_order_of_their_names():
     assert layer.names == NAMES
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_lists_and_arrays_say_the_same_as_tensors(training):
+    layer, x = net().train(training), inputs()
+    shares = [[0, 1, 3]] * 4 + [[2, 0, 1]] * 3
+    there = [[True, True, False]] + [[True, True, True]] * 6
+    every = {
+        "lists": (shares, there),
+        "arrays": (np.array(shares), np.array(there)),
+        "tensors": (torch.tensor(shares), torch.tensor(there)),
+    }
+    found = {}
+    for kind, (p, who) in every.items():
+        torch.manual_seed(7)
+        found[kind] = layer(x, probabilities=p, availability=who)
+    assert torch.equal(found["lists"], found["tensors"])
+    assert torch.equal(found["arrays"], found["tensors"])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("training", [True, False])
 def test_dtype_and_device_follow_the_inputs(dtype, training, device):
@@ -335,6 +354,19 @@ def test_it_compiles_as_one_graph(training):
         ({"probabilities": torch.tensor([0.5, float("inf"), 0.6])}, "finite"),
         ({"probabilities": torch.rand(2)}, r"shape \(2,\), expected \(3,\) or \(7, 3\)"),
         ({"probabilities": torch.rand(3, B)}, r"shape \(3, 7\), expected"),
+        ({"probabilities": [0.5, float("nan"), 0.6]}, "finite"),
+        ({"probabilities": [0.5, -0.1, 0.6]}, "not negative, but go from -0.1 to 0.6"),
+        ({"probabilities": [[0.2, 0.3, 0.5]] * 2}, r"shape \(2, 3\), expected \(3,\) or \(7, 3\)"),
+        ({"probabilities": [[0.2, 0.3, 0.5], [0.5, 0.5]]}, "came as list .*rows are equally long"),
+        ({"probabilities": ["a", "b", "c"]}, "came as list of which torch makes no tensor"),
+        ({"probabilities": {"audio": 1.0}}, "came as dict"),
+        ({"probabilities": torch.ones(3, dtype=torch.complex64)}, "expected real numbers"),
+        ({"probabilities": [0, 0, 0]}, "sample 0, 1, 2, 3, 4, 5, 6 of 7"),
+        ({"probabilities": [[1, 1, 2]] * 4 + [[0, 0, 0]] + [[0, 0, 1]] * 2}, "sample 4 of 7"),
+        ({"availability": [[True, False, True]] * 6}, r"bool of shape \(6, 3\), expected"),
+        ({"availability": [[1, 0, 1]] * B}, "int64 .*expected torch.bool"),
+        ({"availability": [[True], [True, False]]}, "availability came as list"),
+        ({"availability": [[False] * 3] + [[True] * 3] * 6}, "sample 0 of 7"),
         ({"availability": torch.ones(B, 3)}, "float32 .*expected torch.bool"),
         ({"availability": torch.ones(3, B).bool()}, r"\(3, 7\), expected torch.bool of \(7, 3\)"),
     ],

@@ -447,6 +447,8 @@ def test_what_does_not_fit_is_refused_by_name():
         model()
     with pytest.raises(ValueError, match=r"availability is .*\(5, 2\), expected .*\(5, 3\)"):
         model(**x, availability=torch.ones(B, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"availability is torch.bool of shape \(3,\)"):
+        model(**x, availability=[True, False, True])
 
 
 @pytest.mark.parametrize("streams_", [("audio",), NAMES])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from mmlib.layers import (
     check_mask,
     pool,
 )
+from mmlib.layers.embrace import as_availability
 from mmlib.systems.embracenet.config import CrossModalEmbraceNetConfig
 from mmlib.systems.embracenet.crossing import CrossModalPairs
 
@@ -114,7 +115,7 @@ class CrossModalEmbraceNet(nn.Module):
         audio: Tensor | None = None,
         vision: Tensor | None = None,
         masks: dict[str, Tensor] | None = None,
-        availability: Tensor | None = None,
+        availability: Any = None,
     ) -> EmbraceClassified | EmbracePredicted:
         """Fuse and decide; see the class."""
         inputs = {"text": text, "audio": audio, "vision": vision}
@@ -131,7 +132,7 @@ class CrossModalEmbraceNet(nn.Module):
         self,
         inputs: dict[str, Tensor | None],
         masks: dict[str, Tensor] | None = None,
-        availability: Tensor | None = None,
+        availability: Any = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Give what goes into the fusion: one vector of each stream, and who is there.
 
@@ -166,7 +167,7 @@ class CrossModalEmbraceNet(nn.Module):
         self,
         *,
         masks: dict[str, Tensor] | None = None,
-        availability: Tensor | None = None,
+        availability: Any = None,
         **inputs: Tensor | None,
     ) -> Tensor:
         """Draw once, as in training, and say which modality each fused feature came from.
@@ -218,7 +219,7 @@ class CrossModalEmbraceNet(nn.Module):
         self,
         inputs: dict[str, Tensor | None],
         masks: dict[str, Tensor],
-        availability: Tensor | None,
+        availability: Any,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Check what came, fill in what did not, and bring all to one width."""
         given = {name: x for name, x in inputs.items() if x is not None}
@@ -239,13 +240,8 @@ class CrossModalEmbraceNet(nn.Module):
                 continue
             values[name], real[name] = self._checked(name, given[name], masks.get(name), len(some))
         if availability is not None:
-            if availability.dtype != torch.bool or availability.shape != (len(some), len(real)):
-                raise ValueError(
-                    f"availability is {availability.dtype} of shape {tuple(availability.shape)}, "
-                    f"expected torch.bool of ({len(some)}, {len(real)}), in the order "
-                    f"{', '.join(self.names)}."
-                )
-            there = dict(zip(self.names, availability.to(some.device).unbind(1), strict=True))
+            who = as_availability(availability, len(some), self.names).to(some.device)
+            there = dict(zip(self.names, who.unbind(1), strict=True))
             real = {name: mask & there[name][:, None] for name, mask in real.items()}
         if self.modality_dropout is not None:
             values, real = self.modality_dropout(values, real)
