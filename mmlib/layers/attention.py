@@ -216,11 +216,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         context_dim = query_dim if context_dim is None else context_dim
         embed_dim = query_dim if embed_dim is None else embed_dim
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim={embed_dim} cannot be split over num_heads={num_heads}; expected a "
-                f"number of heads that divides it: {_divisors(embed_dim)}."
-            )
+        check_heads(embed_dim, num_heads)
         if score not in SCORES:
             raise ValueError(f"score={score!r} is unknown; expected one of {', '.join(SCORES)}.")
         self.num_heads = num_heads
@@ -281,5 +277,15 @@ class MultiHeadAttention(nn.Module):
         return (out, weights) if return_weights else out
 
 
-def _divisors(number: int) -> str:
-    return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
+def check_heads(embed_dim: int, num_heads: int) -> None:
+    """Refuse heads among which the features cannot be dealt out evenly.
+
+    Raises:
+        ValueError: there is no head, or their number does not divide `embed_dim`.
+    """
+    if num_heads < 1 or embed_dim % num_heads:
+        fitting = ", ".join(str(n) for n in range(1, embed_dim + 1) if embed_dim % n == 0)
+        raise ValueError(
+            f"embed_dim={embed_dim} cannot be split over num_heads={num_heads}; expected a "
+            f"number of heads that divides it: {fitting}."
+        )

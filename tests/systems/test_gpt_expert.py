@@ -208,8 +208,10 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(published, tmp_pat
         made()(audio=torch.ones(2, 3, 4))
     with pytest.raises(ValueError, match="expected three numbers from 0 on"):
         replace(CONFIG.small(), coefficients=(1.0, 1.0, -1.0))
-    with pytest.raises(ValueError, match="embed_dim=64 is not a multiple of num_heads=5"):
+    with pytest.raises(ValueError, match="embed_dim=64 cannot be split over num_heads=5"):
         replace(CONFIG.small(), num_heads=5)
+    with pytest.raises(ValueError, match="over num_heads=0; expected .*1, 2, 4, 8"):
+        replace(CONFIG.small(), num_heads=0)
 
 
 def test_a_run_refuses_rows_of_another_tokenizer(published, tmp_path):

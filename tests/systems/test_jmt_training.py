@@ -169,7 +169,9 @@ def test_invalid_annotations_are_left_out_by_a_mask_and_would_ruin_the_score_if_
         ({"positions": "learnt"}, "positions='learnt' is unknown"),
         ({"streams": ("audio", "audio")}, "expected two different streams"),
         ({"clock": "text"}, "clock='text' is none of the streams audio, vision"),
+        ({"streams": ("audio", "vision", "audio")}, "expected two different streams"),
         ({"num_heads": 3}, "embed_dim=8 cannot be split over num_heads=3"),
+        ({"num_heads": 0}, "over num_heads=0; expected .*1, 2, 4, 8"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes, sentence):

@@ -11,6 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mmlib.layers import StackedLinear, scaled_dot_product_attention
+from mmlib.layers.attention import check_heads
 
 
 class Group(NamedTuple):
@@ -78,11 +79,7 @@ class CrossModalPairs(nn.Module):
     ) -> None:
         """Build the stacked layers; see the class."""
         super().__init__()
-        if embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim={embed_dim} cannot be split over num_heads={num_heads}; expected a "
-                "number of heads that divides it."
-            )
+        check_heads(embed_dim, num_heads)
         self.names = names
         self.sources = {t: tuple(s for s in names if s != t) or (t,) for t in names}
         self.pairs = tuple((target, source) for target in names for source in self.sources[target])

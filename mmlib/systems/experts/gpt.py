@@ -17,6 +17,7 @@ from mmlib.backbones.gpt import (
 )
 from mmlib.data.batch import Batch
 from mmlib.data.feature_set import FeatureSet
+from mmlib.layers.attention import check_heads
 from mmlib.losses import Phase
 from mmlib.systems.experts.output import only_stream, refuse_misfit
 from mmlib.systems.scales import at_scale
@@ -55,10 +56,7 @@ class GPTExpertConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f"embed_dim={self.embed_dim} is not a multiple of num_heads={self.num_heads}."
-            )
+        check_heads(self.embed_dim, self.num_heads)
         if len(self.coefficients) != 3 or min(self.coefficients) < 0:
             raise ValueError(
                 f"coefficients={self.coefficients}; expected three numbers from 0 on, of the "

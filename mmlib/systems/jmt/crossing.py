@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mmlib.layers import StackedLinear, scaled_dot_product_attention
-from mmlib.layers.attention import Score
+from mmlib.layers.attention import Score, check_heads
 
 
 class PairwiseAttention(nn.Module):
@@ -53,11 +53,7 @@ class PairwiseAttention(nn.Module):
     ) -> None:
         """Build the stacked projections; see the class."""
         super().__init__()
-        if embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim={embed_dim} cannot be split over num_heads={num_heads}; expected a "
-                "number of heads that divides it."
-            )
+        check_heads(embed_dim, num_heads)
         self.sources, self.num_heads, self.share = sources, num_heads, share
         self.score: Score = score
         self.pairs = tuple((x, y) for x in sources for y in sources if x != y)
