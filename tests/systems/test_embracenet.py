@@ -411,6 +411,7 @@ def test_the_crossmodal_transformer_alone_concatenates():
         ({"absent": "ignore"}, "absent='ignore' is unknown"),
         ({"streams": ("text", "text", "audio")}, "expected different streams"),
         ({"streams": ("text", "audio")}, "expected different streams"),
+        ({"streams": ("text", "text"), "widths": (11,)}, "expected different streams"),
         ({"num_heads": 5}, "embed_dim=12 cannot be split over num_heads=5"),
         (
             {"streams": ("text", "audio", "smell")},

@@ -86,7 +86,7 @@ class CrossModalEmbraceNetConfig:
                     f"{name}={getattr(self, name)!r} is unknown; expected one of "
                     f"{', '.join(map(repr, choices))}."
                 )
-        if not self.streams or len(set(self.streams)) != len(self.widths):
+        if not 0 < len(set(self.streams)) == len(self.streams) == len(self.widths):
             raise ValueError(
                 f"streams={self.streams} and widths={self.widths}; expected different streams, one "
                 "or more, and a width for each."

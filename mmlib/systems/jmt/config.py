@@ -81,7 +81,7 @@ class JMTConfig:
                     f"{name}={getattr(self, name)!r} is unknown; expected one of "
                     f"{', '.join(map(repr, choices))}."
                 )
-        if len(set(self.streams)) != 2 or len(self.widths) != 2:
+        if not len(set(self.streams)) == len(self.streams) == len(self.widths) == 2:
             raise ValueError(
                 f"streams={self.streams} and widths={self.widths}; expected two different streams "
                 "and a width for each."
