@@ -219,7 +219,7 @@ def test_disagreeing_files_write_nothing(command, tmp_path):
         (("join", "@raw.npz", "@none.npz", "--out", "@all.npz"), "none.npz does not exist"),
         (
             ("join", "@raw.npz", "@raw.npz", "--out", "@all"),
-            "expected a feature file such as all.npz",
+            "expected a feature file such as features.npz",
         ),
     ],
 )

@@ -10,7 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib.cli.shared import Commands, add_device, find_device, say, words_of
+from mmlib.cli.shared import (
+    Commands,
+    add_device,
+    file_to_write,
+    find_device,
+    folder_to_write,
+    say,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from mmlib.benchmark import Cost
@@ -102,8 +110,8 @@ def run(options: argparse.Namespace) -> None:
         for precision in precisions
         for compiled in ((False, True) if options.compile else (False,))
     ]
-    written = [Path(options.json)] if options.json else []
-    written += [Path(options.out) / "cost.json"] if options.out else []
+    written = [file_to_write("--json", options.json)] if options.json else []
+    written += [folder_to_write("--out", options.out) / "cost.json"] if options.out else []
     machine = _machine(device)
     print(
         f"{machine['device']}, torch {machine['torch']}, {machine['threads']} threads; scale {scale}"

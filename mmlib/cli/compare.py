@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmlib.cli.shared import (
@@ -12,6 +11,7 @@ from mmlib.cli.shared import (
     add_data,
     add_device,
     balance_of,
+    folder_to_write,
     load_data,
     say,
     say_heedless,
@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> None:
     named = words_of(options.systems)
     for name in named:  # an unknown name should not wait for the data
         find(name)
+    folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("compare", features, options.data)
     if options.systems is None:
@@ -87,7 +88,6 @@ def run(options: argparse.Namespace) -> None:
     systems = ["majority", *(name for name in named if name != "majority")]
     say_heedless("compare", options, systems[1:])  # that the majority looks at nothing is known
     split = options.split or ("test" if "test" in features.split else "valid")
-    folder = Path(options.out)
     results = compare_systems(
         features,
         systems,

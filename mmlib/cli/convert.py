@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands
+from mmlib.cli.shared import Commands, file_to_write, folder_to_write
 
 if TYPE_CHECKING:
     from mmlib.data import FeatureSet
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     names = [name.strip() for name in (options.class_names or "").split(",") if name.strip()]
     if source.resolve() == target.resolve():
         raise ValueError(f"--data and --out are both {source}; write to another place.")
+    (file_to_write if form == "npz" else folder_to_write)("--out", target)
     pickled = _from_pickles(source, names, form)
     if form == "folder" and pickled is None and source.is_file():
         features = unpack_features(source, target)

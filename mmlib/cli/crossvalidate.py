@@ -11,6 +11,7 @@ from mmlib.cli.shared import (
     add_data,
     add_device,
     add_smooth,
+    folder_to_write,
     load_data,
     smoothing,
     words_of,
@@ -60,9 +61,9 @@ def run(options: argparse.Namespace) -> None:
     systems = words_of(options.systems)
     for name in systems:  # an unknown name should not wait for the data
         find(name)
+    folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
     smooth = smoothing(options.smooth, features)
-    folder = Path(options.out)
     found = cross_validate(
         features,
         systems,

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 
-from mmlib.cli.shared import Commands, say
+from mmlib.cli.shared import Commands, folder_to_write, say
 
 FAILED = 1
 
@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     parts = [part.strip() for part in options.parts.split(",")] if options.parts else None
     actors = _numbers(options.actors) if options.actors else None
     out = options.out or f"data/{options.dataset}"
+    folder_to_write("--out", out)
     say(source.notice)
     _agree(options.accept_licence, source.licence)
     result = download(

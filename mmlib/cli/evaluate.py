@@ -11,6 +11,7 @@ from mmlib.cli.shared import (
     add_data,
     add_machine,
     add_smooth,
+    file_to_write,
     find_device,
     load_data,
     smoothing,
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.training import checkpoints, evaluating, runs
     from mmlib.training.following import following_report
 
+    target = file_to_write("--json", options.json)
     model, about = runs.load_run(Path(options.run_folder))
     whole = runs.fitted(load_data(options.data, options.n), about)
     warn_of_leaks("evaluate", whole, options.data)
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     if features.class_names is None:
         result |= following_report(outputs, features, smooth)
     told = {"system": about["system"], "split": options.split, "class_names": about["class_names"]}
-    checkpoints.write_json(Path(options.json), {**result, **told})
+    checkpoints.write_json(target, {**result, **told})
     shown = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "mean_ccc", "mean_pearson")
     numbers = [_with_interval(name, result) for name in shown if name in result]
     print(f"{', '.join(numbers)} on {result['n']} samples ({options.split}).")

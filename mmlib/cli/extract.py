@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmlib.cli.shared import (
     Commands,
     add_device,
+    file_to_write,
     find_device,
     given_of,
     options_of,
@@ -128,9 +129,7 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.data.feature_set import listed
 
     streams, names = words_of(options.streams), words_of(options.class_names)
-    out = Path(options.out)
-    if out.suffix != ".npz":
-        raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
+    out = file_to_write("--out", options.out, suffix=".npz")
     if set(streams) != {"text"} and not options.clips:
         raise ValueError("give the folder of clips with --clips, or choose --streams text.")
     for option in ("text_steps", "audio_steps", "frames", "pieces"):
@@ -172,9 +171,7 @@ def _run_expert(options: argparse.Namespace) -> None:
     from mmlib.training import runs
     from mmlib.training.extracting import extract_features
 
-    out = Path(options.out)
-    if out.suffix != ".npz" or out.is_dir():
-        raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
+    out = file_to_write("--out", options.out, suffix=".npz")
     if not (options.run_folder and options.data):
         raise ValueError("give both --run and --data, a trained expert and its raw stream.")
     if strange := given_of(options, options_of(_add_table, _add_pieces)):

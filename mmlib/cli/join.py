@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from mmlib.cli.shared import Commands, refuse_overwriting, say
+from mmlib.cli.shared import Commands, file_to_write, refuse_overwriting, say
 
 
 def add(commands: Commands) -> None:
@@ -21,9 +20,7 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.data import load_features
     from mmlib.data.joining import join
 
-    out = Path(options.out)
-    if out.suffix != ".npz" or out.is_dir():
-        raise ValueError(f"--out is {out}, expected a feature file such as all.npz.")
+    out = file_to_write("--out", options.out, suffix=".npz")
     refuse_overwriting(out, options.files)
     sets = [load_features(path) for path in options.files]
     joined = join(sets, name=out.stem)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from mmlib.cli import affwild2, clips, meld, mosei
 from mmlib.cli.entries import Entry, Made
-from mmlib.cli.shared import Commands, given_of, options_of, report_failures, say
+from mmlib.cli.shared import (
+    Commands,
+    file_to_write,
+    folder_to_write,
+    given_of,
+    options_of,
+    report_failures,
+    say,
+)
 
 DATASETS: dict[str, Entry] = {
     "ravdess": clips.RAVDESS,
@@ -45,11 +53,12 @@ def run(options: argparse.Namespace) -> None:
     out, entry = Path(options.out), DATASETS[options.dataset]
     _check_options(options)
     if entry.table and out.suffix == ".csv":
+        file_to_write("--out", out)
         for sentence in entry.table(options):
             say(f"mmlib prepare: {sentence}")
         return
     if not entry.folders or out.suffix:
-        _check_file(out)
+        file_to_write("--out", out, suffix=".npz")
     else:
         _check_folder(out)
     made = entry.make(options)
@@ -81,16 +90,6 @@ def _check_options(options: argparse.Namespace) -> None:
                 )
 
 
-def _check_file(out: Path) -> None:
-    """Refuse what is no feature file's name, before any work."""
-    if out.suffix != ".npz":
-        raise ValueError(f"--out is {out}, expected a feature file such as features.npz.")
-    if out.is_dir():
-        raise ValueError(
-            f"--out is {out}, which is a folder; expected the name of a file to write."
-        )
-
-
 def _check_folder(out: Path) -> None:
     """Refuse a folder that holds something else, or a file, before any work."""
     from mmlib.data.feature_folder import is_feature_folder
@@ -100,6 +99,7 @@ def _check_folder(out: Path) -> None:
             f"--out is {out}, which holds something else than features; expected a new folder, or "
             "a feature file such as features.npz."
         )
+    folder_to_write("--out", out)
 
 
 def _describe(made: Made, out: Path) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmlib.cli.shared import Commands, add_device, find_device, load_data, warn_of_leaks
+from mmlib.cli.shared import (
+    Commands,
+    add_device,
+    find_device,
+    folder_to_write,
+    load_data,
+    warn_of_leaks,
+)
 
 
 def add(commands: Commands) -> None:
@@ -47,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.draws < 1:
         raise ValueError(f"--draws is {options.draws}, expected at least 1.")
+    folder = folder_to_write("--out", options.out)
     trials = find_trials([Path(place) for place in options.runs])
     source, count = (options.data, options.n) if options.data else own_data(trials)
     whole = load_data(source, count)
@@ -69,6 +77,5 @@ def run(options: argparse.Namespace) -> None:
             device=find_device(options.device),
             update=bar.update,
         )
-    folder = Path(options.out)
     print(write_robustness(found, folder, source=source, split=options.split, draws=options.draws))
     print(f"Tables and figures are in {folder}; begin with {folder / 'report.md'}.")

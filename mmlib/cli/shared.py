@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,44 @@ def report_failures(command: str, failures: Sequence[Failure], left_out: Sequenc
             else f"{count} streams could not be had and are"
         )
         say(f"mmlib {command}: {what} masked as absent; {left}.")
+
+
+def folder_to_write(option: str, folder: str | Path) -> Path:
+    """Give a folder that need not be there yet; refuse, before any work, what could not become one."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise ValueError(
+            f"{option} is {path}, which is a file; expected a folder, new or there already."
+        )
+    _try_writing(option, path, path)
+    return path
+
+
+def file_to_write(option: str, file: str | Path, *, suffix: str = "") -> Path:
+    """Give a file that need not be there yet; refuse, before any work, what could not become one."""
+    path = Path(file)
+    if suffix and path.suffix != suffix:
+        raise ValueError(f"{option} is {path}, expected a feature file such as features{suffix}.")
+    if path.is_dir():
+        raise ValueError(
+            f"{option} is {path}, which is a folder; expected the name of a file to write."
+        )
+    _try_writing(option, path, path.parent)
+    return path
+
+
+def _try_writing(option: str, path: Path, folder: Path) -> None:
+    """Write a file without a name where `folder` is or would be made; it is gone at once."""
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{option} is {path}, but nothing can be written into {folder} "
+            f"({error.strerror or error}); choose another place."
+        ) from None
 
 
 def refuse_overwriting(out: Path, sources: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands, add_data, load_data, say
+from mmlib.cli.shared import Commands, add_data, file_to_write, load_data, say
 
 if TYPE_CHECKING:
     from mmlib.data import FeatureSet
@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     """Report the leaks, or write the same samples with a split by group."""
     from mmlib.data import SPLITS, find_leaks, split_by_group
 
+    if options.out:
+        file_to_write("--out", options.out)
     features = load_data(options.data, options.n)
     if options.check:
         leaks = find_leaks(features)

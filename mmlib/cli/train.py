@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from mmlib.cli.shared import (
     Commands,
@@ -11,6 +10,7 @@ from mmlib.cli.shared import (
     add_data,
     add_machine,
     balance_of,
+    folder_to_write,
     is_main,
     load_data,
     say_heedless,
@@ -60,10 +60,10 @@ def run(options: argparse.Namespace) -> None:
 
     balance = balance_of(options)
     find(options.system)  # an unknown name should not wait for the data
+    folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("train", features, options.data)
     say_heedless("train", options, [options.system])
-    folder = Path(options.out)
     _, history = train_system(
         options.system,
         features,
