@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -26,8 +26,10 @@ class Living(TorchDispatchMode):
         """Start with nothing alive."""
         super().__init__()
         self.most = 0
+        # A storage whose weak reference is kept here keeps its number, too, alive or not.
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self._known: dict[int, StorageWeakRef] = {}
+        self._counted = 0  # bytes of all in _alive, of which some may be gone since
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -42,11 +44,19 @@ class Living(TorchDispatchMode):
             storage = x.untyped_storage()
             reference = StorageWeakRef(storage)
             if reference.cdata not in self._known:
+                _, before = self._alive.get(reference.cdata, (None, 0))
                 self._alive[reference.cdata] = (reference, storage.nbytes())
-        self._known = {key: ref for key, ref in self._known.items() if not ref.expired()}
-        self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
-        self.most = max(self.most, sum(size for _, size in self._alive.values()))
+                self._counted += storage.nbytes() - before
+        if self._counted > self.most:  # else there is no need to ask who is gone
+            self._forget()
+            self.most = max(self.most, self._counted)
         return out
+
+    def _forget(self) -> None:
+        """Leave out what nobody holds any more."""
+        gone = UntypedStorage._expired  # called for each storage: the wrapper around it costs more
+        for key in [key for key in self._alive if gone(key)]:
+            self._counted -= self._alive.pop(key)[1]
 
 
 def foresee(model: nn.Module, step: Callable[[Callable[..., Any]], object]) -> int | None:
