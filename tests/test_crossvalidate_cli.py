@@ -1,5 +1,7 @@
 """`python -m mmlib crossvalidate`: one command from data to a table of all folds."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -44,11 +46,38 @@ def test_it_writes_what_it_prints_and_does_not_train_twice(traces, tmp_path, cap
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+def test_unequal_classes_and_absent_streams_are_met_as_in_train(tmp_path, capsys):
+    options = ("--systems", "concat,late", "--folds", 2, "--epochs", 1, "--n", 40)
+    options = (*options, "--sampling", "balanced", "--modality-dropout", 0.35)
+    assert crossvalidate("theatre", tmp_path, *options, "--class-weights", "1,2,1,1,1,1,1,1") == 0
+    assert "--modality-dropout changes nothing in late" in capsys.readouterr().err
+    told = json.loads((tmp_path / "runs" / "fold-1" / "concat_0" / "config.json").read_text())
+    assert told["config"]["modality_dropout"] == 0.35
+    done = json.loads((tmp_path / "runs" / "fold-1" / "concat_0" / "done.json").read_text())
+    assert done["sampling"] == "balanced"
+    assert done["class_weights"] == [1.0, 2.0, *[1.0] * 6]
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "class weights [1.0, 2.0" in report and "sampling balanced" in report
+
+
+def test_every_scale_of_train_may_be_crossvalidated(traces, tmp_path, capsys):
+    options = ("--systems", "concat", "--folds", 2, "--scale", "official")
+    assert crossvalidate(traces, tmp_path, *options) == 2
+    assert "expected small or paper" in capsys.readouterr().err  # the system's word, not argparse's
+
+
+def test_numbers_have_no_classes_to_balance(traces, tmp_path, capsys):
+    options = ("--systems", "concat", "--folds", 2, "--sampling", "balanced")
+    assert crossvalidate(traces, tmp_path, *options) == 2
+    assert "are numbers; leave both out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--systems", "nonesuch"), "nonesuch"),
         (("--systems", "concat", "--folds", 1), "folds is 1"),
+        (("--systems", "concat", "--class-weights", "1,x"), "--class-weights is 1,x"),
         (("--systems", "concat", "--folds", 999), "for 999 folds"),
         (("--systems", "concat", "--smooth", "3"), "expected 2 whole numbers"),
         (("--systems", "concat", "--smooth", "3,x"), "expected 2 whole numbers"),

@@ -10,11 +10,13 @@ from mmlib.cli.shared import (
     add_balance,
     add_data,
     add_device,
+    add_scale,
     balance_of,
     folder_to_write,
     load_data,
     say,
     say_heedless,
+    told_balance,
     warn_of_leaks,
     words_of,
 )
@@ -42,12 +44,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many for each system")
     parser.add_argument("--out", required=True, help="the folder for runs, tables and figures")
-    parser.add_argument(
-        "--scale",
-        choices=("small", "paper", "official"),
-        default="small",
-        help="official: AVT-CA as its released code has it",
-    )
+    add_scale(parser)
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument(
         "--epochs",
@@ -104,8 +101,6 @@ def run(options: argparse.Namespace) -> None:
         **balance,
     )
     ceiling = ceiling_of(options.data, features)
-    chosen = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in balance.items())
-    note = f"For all of them: {chosen}." if chosen else ""
     print(
         write_report(
             results,
@@ -113,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
             source=options.data,
             ceiling=ceiling,
             ceilings=ceilings_of(options.data),
-            note=note,
+            note=told_balance(balance),
         )
     )
     print(f"Tables and figures are in {folder}; begin with {folder / 'report.md'}.")

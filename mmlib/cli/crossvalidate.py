@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmlib.cli.shared import (
     Commands,
+    add_balance,
     add_data,
     add_device,
+    add_scale,
     add_smooth,
+    balance_of,
     folder_to_write,
     load_data,
+    say_heedless,
     smoothing,
+    told_balance,
     words_of,
 )
 
@@ -45,9 +50,10 @@ def add(commands: Commands) -> None:
     )
     add_smooth(parser)
     parser.add_argument("--no-official", action="store_true", help="leave the file's own split out")
-    parser.add_argument("--scale", choices=("small", "paper"), default="small")
+    add_scale(parser)
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="for all systems; else each system's own")
+    add_balance(parser)
     add_device(parser)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -58,12 +64,14 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.systems import find
     from mmlib.training.crossvalidating import cross_validate
 
+    balance = balance_of(options)
     systems = words_of(options.systems)
     for name in systems:  # an unknown name should not wait for the data
         find(name)
     folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
     smooth = smoothing(options.smooth, features)
+    say_heedless("crossvalidate", options, [name for name in systems if name != "majority"])
     found = cross_validate(
         features,
         systems,
@@ -79,8 +87,9 @@ def run(options: argparse.Namespace) -> None:
         recipe={"epochs": options.epochs},
         device=options.device,
         precision=options.precision,
+        **balance,
     )
-    print(_write(found, folder, options, smooth))
+    print(_write(found, folder, options, smooth, balance))
     print(f"Tables are in {folder}; begin with {folder / 'report.md'}.")
 
 
@@ -89,6 +98,7 @@ def _write(
     folder: Path,
     options: argparse.Namespace,
     smooth: list[int] | None,
+    balance: dict[str, Any],
 ) -> str:
     """Write the tables as csv and as a page, and return the main ones as text."""
     from mmlib.reporting import in_words, write_csv
@@ -100,7 +110,7 @@ def _write(
     write_csv(folder / "folds.csv", _joined(main))
     write_csv(folder / "runs.csv", found.every_run())
     shown = "\n\n".join(f"{name}\n\n{in_words(table)}" for name, table in main.items())
-    parts = ["# Cross-validation", _protocol(found, options)]
+    parts = ["# Cross-validation", _protocol(found, options, balance)]
     parts += [f"## {name}\n\n{in_words(table)}" for name, table in main.items()]
     by_video = _tables(found, by_video=True) if found.targets else {}
     if any(table["mean"].notna().any() for table in by_video.values()):
@@ -140,7 +150,7 @@ def _joined(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     )[["system", *next(iter(tables.values())).columns]]
 
 
-def _protocol(found: CrossValidation, options: argparse.Namespace) -> str:
+def _protocol(found: CrossValidation, options: argparse.Namespace, balance: dict[str, Any]) -> str:
     """Say how the numbers came about."""
     from mmlib.training.crossvalidating import CHOOSING, OFFICIAL
 
@@ -159,4 +169,4 @@ def _protocol(found: CrossValidation, options: argparse.Namespace) -> str:
             "file has train, valid and test, the epoch is chosen on its valid); it counts neither in "
             "the mean nor in the deviation."
         )
-    return told
+    return f"{told} {told_balance(balance)}".rstrip()

@@ -80,6 +80,16 @@ def words_of(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def add_scale(parser: argparse.ArgumentParser) -> None:
+    """Declare `--scale`."""
+    parser.add_argument(
+        "--scale",
+        choices=("small", "paper", "official"),
+        default="small",
+        help="official: AVT-CA as its released code has it",
+    )
+
+
 def add_balance(parser: argparse.ArgumentParser) -> None:
     """Declare what may be done about unequal classes and absent streams in training."""
     parser.add_argument(
@@ -120,6 +130,12 @@ def balance_of(options: argparse.Namespace) -> dict[str, Any]:
                 "by commas, such as 1,2.5,4."
             ) from None
     return given
+
+
+def told_balance(balance: Mapping[str, Any]) -> str:
+    """Say in a sentence what `balance_of` read; nothing where nothing was asked for."""
+    chosen = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in balance.items())
+    return f"For all of them: {chosen}." if chosen else ""
 
 
 def say_heedless(command: str, options: argparse.Namespace, systems: Sequence[str]) -> None:

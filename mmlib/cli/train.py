@@ -9,6 +9,7 @@ from mmlib.cli.shared import (
     add_balance,
     add_data,
     add_machine,
+    add_scale,
     balance_of,
     folder_to_write,
     is_main,
@@ -30,12 +31,7 @@ def add(commands: Commands) -> None:
     add_data(parser)
     add_machine(parser)
     parser.add_argument("--out", required=True, help="the run's folder")
-    parser.add_argument(
-        "--scale",
-        choices=("small", "paper", "official"),
-        default="small",
-        help="official: AVT-CA as its released code has it",
-    )
+    add_scale(parser)
     parser.add_argument(
         "--weights", help="public weights that an expert starts from: a file or folder, or a name"
     )
