@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from mmlib.layers import StackedLinear, scaled_dot_product_attention
 from mmlib.layers.attention import check_heads
+
+T = TypeVar("T")
 
 
 class Group(NamedTuple):
@@ -132,8 +134,7 @@ class CrossModalPairs(nn.Module):
     def _groups(self, states: dict[str, Tensor]) -> list[Group]:
         """Put neighbouring streams of one length together."""
         each, groups, start = len(self.pairs) // len(self.names), [], 0
-        for _, run in groupby(self.names, key=lambda name: states[name].shape[1]):
-            names = tuple(run)
+        for names in _runs(self.names, lambda name: states[name].shape[1]):
             stop = start + len(names) * each
             groups.append(Group(names, slice(start, stop)))
             start = stop
@@ -145,8 +146,7 @@ class CrossModalPairs(nn.Module):
         """Sort what is asked by the sources' length, so that each length is one attention."""
         asked = []
         pairs = self.pairs[group.pairs]
-        for _, run in groupby(pairs, key=lambda pair: answers[pair].shape[1]):
-            some = tuple(run)
+        for some in _runs(pairs, lambda pair: answers[pair].shape[1]):
             mask = None
             if any(source in masks for _, source in some):
                 full = answers[some[0]].new_ones(answers[some[0]].shape[:2], dtype=torch.bool)
@@ -253,6 +253,21 @@ class _StackedNorm(nn.Module):
     def forward(self, x: Tensor, which: slice) -> Tensor:
         plain = F.layer_norm(x, x.shape[-1:])
         return torch.addcmul(self.bias[which], plain, self.weight[which])
+
+
+def _runs(items: Iterable[T], length: Callable[[T], int]) -> list[tuple[T, ...]]:
+    """Cut where the length changes.
+
+    Lengths are compared and never looked up: `itertools.groupby` does that, and torch.compile then
+    makes a graph for each length instead of one for all.
+    """
+    runs: list[list[T]] = []
+    for item in items:
+        if runs and length(item) == length(runs[-1][-1]):
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return [tuple(run) for run in runs]
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
