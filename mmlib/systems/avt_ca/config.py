@@ -8,6 +8,7 @@ from typing import Literal, Self
 from torch import Tensor
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.asked import check_options
 from mmlib.systems.scales import at_scale
 
 OPTIONS: dict[str, tuple[str | None, ...]] = {
@@ -82,12 +83,7 @@ class AVTCAConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        for name, choices in OPTIONS.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; expected one of "
-                    f"{', '.join(map(repr, choices))}."
-                )
+        check_options(self, OPTIONS)
         if len(self.streams) != 2 or self.streams[0] == self.streams[1]:
             raise ValueError(f"streams={self.streams}; expected two different names.")
         ends = self.audio_channels[-1], self.vision_channels[-1]

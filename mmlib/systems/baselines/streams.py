@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmlib.data.batch import Batch
 from mmlib.layers import check_mask
 from mmlib.losses import default_loss
+from mmlib.systems.asked import given_streams
 from mmlib.systems.baselines.config import BaselineConfig, Classified, Predicted
 from mmlib.systems.baselines.encoder import StreamEncoder
 
@@ -29,13 +30,7 @@ class Fusion(nn.Module):
             ValueError: no stream came, an unknown one, one of another width or number of samples,
                 or a mask that does not fit.
         """
-        given = {name: x for name, x in inputs.items() if x is not None}
-        strange = sorted(given.keys() - set(self.config.streams))
-        if strange or not given:
-            raise ValueError(
-                f"the model takes {', '.join(self.config.streams)} (one of them at least), but "
-                f"{', '.join(given) or 'nothing'} came."
-            )
+        given = given_streams(inputs, self.config.streams)
         count = len(next(iter(given.values())))
         ready: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, width in zip(self.config.streams, self.config.widths, strict=True):

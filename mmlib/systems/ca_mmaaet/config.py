@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.asked import check_options
 from mmlib.systems.ca_mmaaet import adversarial
 from mmlib.systems.scales import at_scale
 
@@ -14,6 +15,12 @@ STREAMS = ("text", "audio", "vision")
 PAIRS = {
     "all": tuple((x, y) for x in STREAMS for y in STREAMS if x != y),
     "ring": (("vision", "audio"), ("audio", "text"), ("text", "vision")),
+}
+OPTIONS = {
+    "pairs": tuple(PAIRS),
+    "positions": (None, "sinusoidal"),
+    "out_activation": (None, "relu"),
+    "schedule": adversarial.SCHEDULES,
 }
 
 
@@ -75,18 +82,7 @@ class CAMMAAETConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        known = {
-            "pairs": tuple(PAIRS),
-            "positions": (None, "sinusoidal"),
-            "out_activation": (None, "relu"),
-            "schedule": adversarial.SCHEDULES,
-        }
-        for name, choices in known.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; expected one of "
-                    f"{', '.join(map(repr, choices))}."
-                )
+        check_options(self, OPTIONS)
 
     @classmethod
     def paper(cls) -> Self:

@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 
 from mmlib.data.batch import MODALITIES
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.asked import check_options
 from mmlib.systems.scales import at_scale
 
-KNOWN: dict[str, tuple[Any, ...]] = {
+OPTIONS: dict[str, tuple[Any, ...]] = {
     "task": ("classification", "regression"),
     "residual": ("query", "input"),
     "positions": (None, "sinusoidal"),
@@ -80,12 +81,7 @@ class CrossModalEmbraceNetConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        for name, choices in KNOWN.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; expected one of "
-                    f"{', '.join(map(repr, choices))}."
-                )
+        check_options(self, OPTIONS)
         if not 0 < len(set(self.streams)) == len(self.streams) == len(self.widths):
             raise ValueError(
                 f"streams={self.streams} and widths={self.widths}; expected different streams, one "

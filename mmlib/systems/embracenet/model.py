@@ -20,6 +20,7 @@ from mmlib.layers import (
     pool,
 )
 from mmlib.layers.embrace import as_availability
+from mmlib.systems.asked import given_streams
 from mmlib.systems.embracenet.config import CrossModalEmbraceNetConfig
 from mmlib.systems.embracenet.crossing import CrossModalPairs
 
@@ -222,13 +223,7 @@ class CrossModalEmbraceNet(nn.Module):
         availability: Any,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Check what came, fill in what did not, and bring all to one width."""
-        given = {name: x for name, x in inputs.items() if x is not None}
-        strange = sorted(given.keys() - set(self.config.streams))
-        if strange or not given:
-            raise ValueError(
-                f"the model takes {', '.join(self.config.streams)} (one of them at least), but "
-                f"{', '.join(given) or 'nothing'} came."
-            )
+        given = given_streams(inputs, self.config.streams)
         some = next(iter(given.values()))
         if not len(some):
             raise ValueError("a batch of no samples came, expected at least 1.")

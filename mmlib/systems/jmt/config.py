@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from mmlib.data.feature_set import FeatureSet
+from mmlib.systems.asked import check_options
 from mmlib.systems.scales import at_scale
 
-KNOWN = {
+OPTIONS = {
     "task": ("regression", "classification"),
     "share": ("none", "query"),
     "score": ("softmax", "sigmoid"),
@@ -75,12 +76,7 @@ class JMTConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        for name, choices in KNOWN.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; expected one of "
-                    f"{', '.join(map(repr, choices))}."
-                )
+        check_options(self, OPTIONS)
         if not len(set(self.streams)) == len(self.streams) == len(self.widths) == 2:
             raise ValueError(
                 f"streams={self.streams} and widths={self.widths}; expected two different streams "
