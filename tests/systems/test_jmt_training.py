@@ -185,5 +185,8 @@ def test_inputs_that_do_not_fit_are_refused_by_name():
         model(audio=given["audio"])
     with pytest.raises(ValueError, match=r"vision has shape \(3, 7, 5\), expected"):
         model(audio=given["audio"], vision=given["audio"])
+    empty = {name: x[:0] for name, x in given.items()}
+    with pytest.raises(ValueError, match=r"vision has shape \(0, 7, 5\), expected"):
+        model(audio=empty["audio"], vision=empty["audio"])
     with pytest.raises(ValueError, match="mask of audio is torch.float32"):
         model(**given, masks={"audio": torch.ones(3, 7)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -275,7 +276,7 @@ class JMT(nn.Module):
                 "has no way to do without. Take a system that has, such as 'concat'."
             )
         shape = tuple(x.shape)
-        if len(shape) < 3 or x[0, 0].numel() != width:
+        if len(shape) < 3 or math.prod(shape[2:]) != width:
             raise ValueError(
                 f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
                 "built for."
