@@ -189,7 +189,7 @@ def _said(outputs: Tensor) -> bool:
 
 def _metrics(outputs: Tensor, features: FeatureSet) -> dict[str, float]:
     """Compute the metrics that also have intervals."""
-    names = evaluating.NUMBERS if features.class_names is None else evaluating.CLASSES
+    names = evaluating.judged_by(features)
     report = evaluating.score(outputs, features)
     return {name: report[name] for name in names}
 

@@ -22,13 +22,13 @@ from mmlib.data import FeatureSet
 from mmlib.data.batch import Batch
 from mmlib.metrics import Comparison, compare, per_class
 from mmlib.systems import find
+from mmlib.systems.own import folder_name
 from mmlib.training import checkpoints, evaluating, finished, runs, tuning
 from mmlib.training.costing import cost_of
 from mmlib.training.jobs import train_system, with_modality_dropout
+from mmlib.training.trainer import HISTORY
 
 OUTPUTS = "outputs.safetensors"
-CLASSIFIED = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1")
-PREDICTED = ("mean_ccc", "mean_pearson", "mean_rmse")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Results:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Name the metrics, the first of which decides."""
-        return PREDICTED if self.judged.class_names is None else CLASSIFIED
+        return evaluating.judged_by(self.judged)
 
     def of(self, system: str) -> list[Run]:
         """Return a system's runs, a seed each."""
@@ -266,7 +266,7 @@ def compare_systems(
             rates = tuning.chosen(tried)
         for system, seed in _pairs(systems, seeds):
             bar.set_description(f"{system}, seed {seed}")
-            place = folder / f"{system}_{seed}"
+            place = folder / f"{folder_name(system)}_{seed}"
             mine = dict(training)
             if system in rates:
                 mine["recipe"] = (training.get("recipe") or {}) | {"learning_rate": rates[system]}
@@ -321,7 +321,7 @@ def _run(
         seed,
         outputs,
         evaluating.score(outputs, judged),
-        pd.read_csv(place / "history.csv"),
+        pd.read_csv(place / HISTORY),
         about["parameters"],
         about["seconds"],
         tuple(name for name in features.modalities if name in streams),

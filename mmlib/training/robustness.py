@@ -14,12 +14,10 @@ from mmlib.systems.absence import Absence, Means
 from mmlib.training import checkpoints, evaluating, runs
 from mmlib.training.availability import RATES, judge_falling, judge_patterns
 from mmlib.training.checkpoints import CheckpointError
+from mmlib.training.finished import CHOICES
 from mmlib.training.hearing import hear, patterns_of
 from mmlib.training.jobs import HEEDLESS
 from mmlib.training.trainer import BEST, LAST
-
-#: What most likely tells runs of one system apart, beside the seed.
-CHOICES = ("modality_dropout", "class_weights", "sampling", "monitor")
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Robustness:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Name the metrics, the first of which is told and drawn."""
-        return evaluating.NUMBERS if self.judged.class_names is None else evaluating.CLASSES
+        return evaluating.judged_by(self.judged)
 
 
 def find_trials(places: Sequence[Path]) -> tuple[Trial, ...]:
