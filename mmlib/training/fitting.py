@@ -168,6 +168,15 @@ def _check(
             raise TrainingError(f"{name} is {settings[name]}, expected at least 1.")
     if not (math.isfinite(settings["learning_rate"]) and settings["learning_rate"] > 0):
         raise TrainingError(f"learning_rate is {settings['learning_rate']}, expected more than 0.")
+    if settings["clip_norm"] is not None and not settings["clip_norm"] > 0:
+        raise TrainingError(
+            f"clip_norm is {settings['clip_norm']}, expected more than 0, or None to leave the "
+            "gradient as it is."
+        )
+    if settings["patience"] is not None and settings["patience"] < 1:
+        raise TrainingError(
+            f"patience is {settings['patience']}, expected at least 1 epoch, or None to train all."
+        )
     if settings["schedule"] not in ("cosine", "constant"):
         raise TrainingError(f"schedule is {settings['schedule']!r}, expected cosine or constant.")
     if settings["optimizer"] not in OPTIMIZERS:
@@ -191,7 +200,8 @@ def _check(
         )
     if valid_set.widths != train_set.widths:
         raise TrainingError(
-            f"train_set has the streams {train_set.widths} but valid_set {valid_set.widths}."
+            f"train_set has the streams {train_set.widths} but valid_set {valid_set.widths}; take "
+            "both from the same file."
         )
 
 

@@ -287,6 +287,8 @@ REFUSALS = {
     "no epochs": ({"epochs": 0}, "epochs is 0, expected at least 1"),
     "no batch": ({"batch_size": 0}, "batch_size is 0"),
     "no rate": ({"learning_rate": float("nan")}, "learning_rate is nan"),
+    "no clipping": ({"clip_norm": 0.0}, "clip_norm is 0.0, expected more than 0, or None"),
+    "no patience": ({"patience": 0}, "patience is 0, expected at least 1 epoch, or None"),
     "schedule": ({"schedule": "linear"}, "expected cosine or constant"),
     "device": ({"device": "gpu"}, "expected auto, cpu, cuda or mps"),
     "precision": ({"device": "cpu", "precision": "fp16"}, "on a GPU only"),
