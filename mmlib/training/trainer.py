@@ -134,8 +134,7 @@ class Trainer:
             scaler = self.accelerator.scaler
             about["scaler"] = scaler.state_dict() if scaler is not None else {}
             checkpoints.save_tensors(folder / LAST, everything, about)
-            table = pd.DataFrame(history)
-            checkpoints.replace_file(folder / HISTORY, lambda part: table.to_csv(part, index=False))
+            _write_history(folder, history)
         self.accelerator.wait_for_everyone()
 
     def load(self, folder: Path) -> list[dict[str, float]]:
@@ -158,8 +157,7 @@ class Trainer:
         if self.accelerator.scaler is not None and about["scaler"]:
             self.accelerator.scaler.load_state_dict(about["scaler"])
         if self.is_main:  # a kill between two files leaves the table one epoch behind
-            table = pd.DataFrame(about["history"])
-            checkpoints.replace_file(folder / HISTORY, lambda part: table.to_csv(part, index=False))
+            _write_history(folder, about["history"])
         return about["history"]
 
     def restore(self, folder: Path | None) -> None:
@@ -297,6 +295,12 @@ class Trainer:
         fused = self.accelerator.device.type == "cuda"
         kind = OPTIMIZERS[self.settings["optimizer"]]
         return kind([g for g in groups if g["params"]], lr=1.0, fused=fused)
+
+
+def _write_history(folder: Path, history: list[dict[str, float]]) -> None:
+    """Write the table of all epochs so far."""
+    table = pd.DataFrame(history)
+    checkpoints.replace_file(folder / HISTORY, lambda part: table.to_csv(part, index=False))
 
 
 def best_epoch(history: list[dict[str, float]], monitor: str) -> int:
