@@ -268,10 +268,11 @@ def _check_streams(features: FeatureSet) -> None:
     if strange:
         raise FeatureError(f"'split' holds {listed(strange)}, expected only {listed(SPLITS)}.")
     if features.label_step is not None:
-        shortest = min(value.shape[1] for value in features.inputs.values())
-        if not 0 <= features.label_step < max(v.shape[1] for v in features.inputs.values()):
+        longest = max(value.shape[1] for value in features.inputs.values())
+        if not 0 <= features.label_step < longest:
             raise FeatureError(
-                f"'label_step' is {features.label_step} but the sequences have {shortest} steps."
+                f"'label_step' is {features.label_step} but the longest stream has {longest} "
+                "steps, counted from 0."
             )
 
 
@@ -320,7 +321,11 @@ def _check_labels(features: FeatureSet) -> None:
 def check_finite(
     features: FeatureSet, name: str, rows: Sequence[int] | Tensor, value: Tensor
 ) -> None:
-    """Refuse NaN and infinity at real steps of the samples `rows`, whose `value` was read."""
+    """Look through the real steps of the samples `rows`, whose `value` was read.
+
+    Raises:
+        FeatureError: there is NaN or infinity at one of them.
+    """
     if not value.is_floating_point() or bool(torch.isfinite(value).all()):
         return
     value = value.flatten(2)

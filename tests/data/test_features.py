@@ -145,7 +145,10 @@ REFUSALS = {
     "mask shape": (good(audio_mask=np.ones((N, T_AUDIO + 1), bool)), "'audio_mask' is"),
     "mask dtype": (good(audio_mask=np.ones((N, T_AUDIO))), "'audio_mask' is float64"),
     "mask alone": (good(vision_mask=np.ones((N, 2), bool)), "no 'vision'"),
-    "label step": (good(label_step=np.int64(T_AUDIO)), "'label_step' is 7"),
+    "label step": (
+        good(label_step=np.int64(T_AUDIO)),
+        "'label_step' is 7 but the longest stream has 7 steps, counted",
+    ),
     "complex": (good(text=np.zeros((N, 3, 5), complex)), "'text' is of type complex"),
     "bits": (good(text=np.ones((N, 3, 5), bool)), "'text' is of type bool"),
     "whole numbers too large": (
