@@ -75,6 +75,11 @@ def default_loss(output: Any, batch: Any) -> Tensor:
 
     The concordance is that of the batch, so a batch should be large enough to vary. A tenth of the
     mean squared error gives a direction where the concordance has none yet.
+
+    Shape:
+        output: its first entry is `(B, C)` logits, or predictions of the labels' shape, `(B, K)` or
+            `(B, T, K)`, of which the real steps count.
+        returns: a scalar, in float32 or better.
     """
     if not batch.labels.is_floating_point():
         return cross_entropy(output[0], batch)
@@ -118,7 +123,8 @@ def concordance_loss(
     """
     if prediction.shape != target.shape:
         raise ValueError(
-            f"prediction has shape {tuple(prediction.shape)} but target {tuple(target.shape)}."
+            f"prediction has shape {tuple(prediction.shape)} but target {tuple(target.shape)}; "
+            "give both in one shape."
         )
     dtype = torch.promote_types(torch.promote_types(prediction.dtype, target.dtype), torch.float32)
     x, y = prediction.to(dtype), target.to(dtype)

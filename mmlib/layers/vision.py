@@ -172,7 +172,10 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """
     channels = x.shape[1]
     if groups < 1 or channels % groups:
-        raise ValueError(f"{channels} channels cannot be dealt out in {groups} equal groups.")
+        raise ValueError(
+            f"{channels} channels cannot be dealt out in {groups} equal groups; take a number that "
+            f"divides {channels}."
+        )
     return torch.channel_shuffle(x, groups)
 
 

@@ -126,6 +126,9 @@ def as_classes(
 
     Shape:
         returns: `(N,)` int64 predicted and true classes on the CPU, and C.
+
+    Raises:
+        ValueError: shapes that do not fit, no samples, or what is no class.
     """
     predicted, true = as_numbers(prediction, "prediction"), as_numbers(target, "target")
     if true.ndim != 1 or predicted.ndim not in (1, 2) or len(predicted) != len(true):

@@ -79,8 +79,7 @@ def regression_report(
             f"target has shape {tuple(y.shape)}, expected (N, K) or (N, T, K); for a single target "
             "use concordance, pearson and rmse, or add an axis."
         )
-    if x.shape != y.shape:
-        raise ValueError(f"prediction has shape {tuple(x.shape)} but target {tuple(y.shape)}.")
+    _same_shape(x, y)
     pairs = [(x[..., k], y[..., k]) for k in range(y.shape[-1])]
     return {
         f"mean_{name}": float(np.mean([metric(*pair, mask) for pair in pairs]))
@@ -89,7 +88,11 @@ def regression_report(
 
 
 def kept(prediction: Values, target: Values, mask: Values | None) -> tuple[Tensor, Tensor]:
-    """Flatten to the kept elements in float64."""
+    """Flatten to the kept elements in float64.
+
+    Raises:
+        ValueError: as `checked`.
+    """
     x, y, keep = checked(prediction, target, mask)
     return x[keep], y[keep]
 
@@ -97,11 +100,14 @@ def kept(prediction: Values, target: Values, mask: Values | None) -> tuple[Tenso
 def checked(
     prediction: Values, target: Values, mask: Values | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Read numbers as float64 on the CPU, with a mask of their shape; what is kept is finite."""
+    """Read numbers as float64 on the CPU, with a mask of their shape; what is kept is finite.
+
+    Raises:
+        ValueError: shapes that do not fit, nothing to keep, or a kept number that is not finite.
+    """
     x, y = as_numbers(prediction, "prediction"), as_numbers(target, "target")
     x, y = x.double(), y.double()
-    if x.shape != y.shape:
-        raise ValueError(f"prediction has shape {tuple(x.shape)} but target {tuple(y.shape)}.")
+    _same_shape(x, y)
     keep = torch.ones(x.shape, dtype=torch.bool)
     if mask is not None:
         keep = as_numbers(mask, "mask")
@@ -124,3 +130,12 @@ def checked(
                 "finite number; mend it, or leave it out by the mask."
             )
     return x, y, keep
+
+
+def _same_shape(prediction: Tensor, target: Tensor) -> None:
+    """Refuse two shapes: numbers that broadcast are compared all with all."""
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"prediction has shape {tuple(prediction.shape)} but target {tuple(target.shape)}; "
+            "give both in one shape."
+        )

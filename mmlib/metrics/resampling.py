@@ -97,7 +97,11 @@ def counted(drawn: np.ndarray, kind: np.ndarray, kinds: int) -> Tensor:
 
 
 def as_samples(values: Values, name: str) -> Tensor | np.ndarray:
-    """Read values that can be indexed by sample, tensors staying tensors."""
+    """Read values that can be indexed by sample, tensors staying tensors.
+
+    Raises:
+        ValueError: they are one number.
+    """
     table: Any = values.detach().cpu() if isinstance(values, Tensor) else np.asarray(values)
     if table.ndim == 0:
         raise ValueError(f"the {name} is one number, expected one for each sample.")
@@ -105,7 +109,11 @@ def as_samples(values: Values, name: str) -> Tensor | np.ndarray:
 
 
 def finite(value: float) -> float:
-    """Take a metric's value, refusing NaN."""
+    """Take a metric's value.
+
+    Raises:
+        ValueError: it is NaN or infinite.
+    """
     value = float(value)
     if not np.isfinite(value):
         raise ValueError(
@@ -115,7 +123,11 @@ def finite(value: float) -> float:
 
 
 def check_settings(resamples: int, level: float) -> None:
-    """Refuse a number of resamples or a level that means nothing."""
+    """Check the number of resamples and the level.
+
+    Raises:
+        ValueError: one of them means nothing.
+    """
     if not isinstance(resamples, int | np.integer) or resamples < 1:
         raise ValueError(
             f"resamples is {resamples}, expected a whole number from 1 on (2000 is usual)."
