@@ -38,7 +38,11 @@ def load_model(
     ignore: tuple[str, ...] = (),
     **options: Any,
 ) -> Any:
-    """Load a model for use, in float32, and refuse one of whose weights some are not in the file."""
+    """Load a model for use, in float32.
+
+    Raises:
+        PretrainedError: there is none, or some of its weights are not in the file.
+    """
     model, found = load_part(kind.from_pretrained, name, what, output_loading_info=True, **options)
     missing = sorted(
         key
@@ -54,7 +58,11 @@ def load_model(
 
 
 def load_part(load: Callable[..., Any], name: str, what: str, **options: Any) -> Any:
-    """Load from a folder or the hub; whatever goes wrong becomes one sentence."""
+    """Load from a folder or the hub.
+
+    Raises:
+        PretrainedError: whatever goes wrong, in one sentence.
+    """
     folder = Path(name).expanduser()
     if not folder.is_dir() and (folder.exists() or name[:1] in "./~" or name.count("/") > 1):
         raise PretrainedError(f"{name} is not a folder, expected one with a {what}, or a hub name.")
