@@ -12,6 +12,7 @@ from tiny_models import save_gpt
 
 from mmlib.cli import main
 from mmlib.data import load_features, save_features
+from mmlib.data.stored_stream import StoredStream
 from mmlib.training import runs
 
 FILES = {"train": "train", "valid": "dev", "test": "test"}
@@ -144,6 +145,25 @@ def test_extracted_features_are_joined_and_fused(command, tmp_path):
     assert command("evaluate", *words)[0] == 0
 
 
+def test_what_is_larger_than_memory_goes_from_folder_to_folder(command, tmp_path):
+    assert extract(command, "--quiet")[0] == 0
+    code, said = extract(command, "--quiet", out="@texts")
+    assert code == 0 and f"The feature folder is {tmp_path / 'texts'}, " in said
+    add_streams(tmp_path)
+    assert command("join", "@text.npz", "@audio.npz", "--out", "@all.npz")[0] == 0
+    code, said = command("join", "@texts", "@audio.npz", "--out", "@all")
+    assert code == 0 and f"The feature folder is {tmp_path / 'all'}, " in said
+    folder, file = load_features(tmp_path / "all"), load_features(tmp_path / "all.npz")
+    assert all(isinstance(value, StoredStream) for value in folder.inputs.values())
+    assert folder.ids.tolist() == file.ids.tolist() and torch.equal(folder.labels, file.labels)
+    steps = file.lengths["text"]  # the folder also has those that no sample fills
+    assert not bool(folder.masks["text"][:, steps:].any())
+    assert torch.equal(folder.inputs["text"][:][:, :steps], file.inputs["text"])
+    assert torch.equal(folder.inputs["audio"][:], file.inputs["audio"])
+    assert torch.equal(folder.masks["audio"], file.masks["audio"])
+    assert command("join", "@text.npz", "@audio.npz", "--out", "@run")[0] == 2  # holds a run
+
+
 def test_files_whose_samples_have_no_names_are_joined_by_place_and_that_is_said(command, tmp_path):
     for stream in ("text", "audio"):
         arrays = {stream: np.ones((3, 2, 4), np.float32), "labels": np.array([0, 1, 1])}
@@ -218,7 +238,7 @@ def test_disagreeing_files_write_nothing(command, tmp_path):
         (("join", "@raw.npz", "@raw.npz", "--out", "@all.npz"), "both raw and raw have 'text'"),
         (("join", "@raw.npz", "@none.npz", "--out", "@all.npz"), "none.npz does not exist"),
         (
-            ("join", "@raw.npz", "@raw.npz", "--out", "@all"),
+            ("join", "@raw.npz", "@raw.npz", "--out", "@all.txt"),
             "expected a feature file such as features.npz",
         ),
     ],

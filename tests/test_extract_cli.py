@@ -17,6 +17,7 @@ from mmlib.cli import main
 from mmlib.data import load_features
 from mmlib.data.clip_table import Clip
 from mmlib.data.media import read_frames, read_sound
+from mmlib.data.stored_stream import StoredStream
 
 COLUMNS = ("id", "text", "label", "split", "group")
 ROWS = [
@@ -114,6 +115,23 @@ def test_clips_become_a_feature_file(extract, tmp_path):
     assert features.lengths == STEPS and features.widths == {"text": 24, "audio": 7, "vision": 11}
     assert "7 samples" in said and "sad 3, calm 2, glad 2" in said
     assert "1 of 7 clips have more than 9 text steps and were cut; --text-steps keeps more" in said
+
+
+def test_a_folder_holds_the_same_and_stays_on_disk(extract, tmp_path):
+    write_table(tmp_path, [("gone", "", "sad", "train", "ann"), *ROWS])  # it has no recording
+    assert extract("--streams", "audio,vision")[0] == 0
+    code, said = extract("--streams", "audio,vision", out="features")
+    assert code == 0 and f"The feature folder is {tmp_path / 'features'}, " in said
+    assert "left out: gone" in said
+    file, folder = load_features(tmp_path / "features.npz"), load_features(tmp_path / "features")
+    assert folder.ids.tolist() == file.ids.tolist() == [row[0] for row in ROWS]
+    assert torch.equal(folder.labels, file.labels)
+    for stream, value in folder.inputs.items():
+        assert isinstance(value, StoredStream)
+        assert torch.equal(value[:], file.inputs[stream])
+        assert torch.equal(folder.masks[stream], file.masks[stream])
+    code, said = extract("--streams", "audio,vision", out="clips")
+    assert code == 2 and "holds something else than features" in said
 
 
 def test_each_clip_has_the_features_of_its_own_sound_words_and_frames(extract, tmp_path):

@@ -9,18 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from mmlib.backbones.clip_encoders import ClipEncoder
 from mmlib.backbones.loading import PretrainedError
 from mmlib.backbones.pretrained import AudioEncoder, Encoder, Prepared
-from mmlib.data.clip_streams import Failure, stack_clips
+from mmlib.data.clip_streams import Failure
 from mmlib.data.clip_table import Clip, class_numbers
 from mmlib.data.extras import load_extra
 from mmlib.data.feature_cache import FeatureCache, Kept
 from mmlib.data.feature_set import FeatureSet
+from mmlib.data.gathering import gather
 from mmlib.data.media import MediaError, read_frames, read_sound
 
 #: Steps of each stream in CA-MMAAET, section III.
@@ -48,11 +45,9 @@ class Extraction(NamedTuple):
 
 
 class _Stream(NamedTuple):
-    features: Tensor
-    mask: Tensor
+    rows: set[int]  # clips that have at least one step of it
     reasons: dict[int, str]
     computed: int
-    longer: int
 
 
 def extract(
@@ -64,6 +59,7 @@ def extract(
     lengths: Mapping[str, int] = LENGTHS,
     batch_size: int = 16,
     name: str = "features",
+    folder: Path | None = None,
     progress: bool = True,
 ) -> Extraction:
     """Encode each stream of each clip, and make one feature set of them.
@@ -79,6 +75,8 @@ def extract(
         lengths: stream -> steps T of the feature set; for vision also the frames that are looked at.
         batch_size: clips at a time.
         name: of the feature set.
+        folder: write there, some clips at a time, and leave the streams in their files; None keeps
+            all in memory.
         progress: show a bar for each stream.
 
     Shape:
@@ -91,28 +89,25 @@ def extract(
         PretrainedError: a stream could be had of no clip.
         FeatureError: the labels and the class names do not fit together.
     """
-    labels = torch.tensor(class_numbers(clips, class_names))
+    class_numbers(clips, class_names)  # nothing should be computed that cannot be labelled
     if batch_size < 1:
         raise PretrainedError(f"the batch size is {batch_size}, expected at least 1.")
     if any(encoder.stream != "text" for encoder in encoders):
         load_extra("av", extra="media", purpose="reading recordings")  # its lack is no clip's fault
-    made = {}
+    made, caches = {}, {}
     for encoder in encoders:
         stream, length = encoder.stream, lengths[encoder.stream]
-        kept = FeatureCache(Path(cache) / stream, encoder.identity, length)
-        made[stream] = _extract_stream(clips, encoder, length, kept, batch_size, progress)
-    present = torch.stack([one.mask.any(1) for one in made.values()]).any(0)
-    rows = present.nonzero().flatten()
-    some = [clips[row] for row in rows.tolist()]
-    features = FeatureSet(
-        inputs={stream: one.features[rows] for stream, one in made.items()},
-        masks={stream: one.mask[rows] for stream, one in made.items()},
-        labels=labels[rows],
-        class_names=tuple(class_names),
-        split=np.array([clip.split for clip in some]),
-        group=np.array([clip.group for clip in some]),
-        ids=np.array([clip.name for clip in some]),
+        caches[stream] = FeatureCache(Path(cache) / stream, encoder.identity, length)
+        made[stream] = _extract_stream(clips, encoder, length, caches[stream], batch_size, progress)
+    present = set().union(*(one.rows for one in made.values()))
+    features, longer = gather(
+        [clip for row, clip in enumerate(clips) if row in present],
+        caches,
+        lengths,
+        class_names=class_names,
+        given={},
         name=name,
+        folder=folder,
     )
     return Extraction(
         features,
@@ -121,9 +116,9 @@ def extract(
             for stream, one in made.items()
             for row, reason in one.reasons.items()
         ],
-        [clips[row].name for row in (~present).nonzero().flatten().tolist()],
+        [clip.name for row, clip in enumerate(clips) if row not in present],
         {stream: one.computed for stream, one in made.items()},
-        {stream: one.longer for stream, one in made.items()},
+        {stream: len(names) for stream, names in longer.items()},
     )
 
 
@@ -135,11 +130,13 @@ def _extract_stream(
     batch_size: int,
     progress: bool,
 ) -> _Stream:
-    """Encode one stream of all clips, as far as it has not been done before."""
+    """Encode one stream of all clips into the cache, as far as it has not been done before."""
     from tqdm.auto import tqdm
 
-    found = {row: cache.load(clip, encoder.stream) for row, clip in enumerate(clips)}
-    kept = {row: one for row, one in found.items() if one is not None}
+    kept: dict[int, int] = {}  # clip -> steps: the features themselves wait in their files
+    for row, clip in enumerate(clips):
+        if (one := cache.load(clip, encoder.stream)) is not None:
+            kept[row] = len(one.features)
     reasons: dict[int, str] = {}
     batches = [
         [row for row in range(start, min(start + batch_size, len(clips))) if row not in kept]
@@ -158,25 +155,16 @@ def _extract_stream(
                     reasons[row] = str(outcome)
             parts = encoder.run(list(good.values())) if good else []
             for (row, prepared), part in zip(good.items(), parts, strict=True):
-                kept[row] = Kept(part[:length].float().cpu(), prepared.steps)
-                cache.store(clips[row], encoder.stream, kept[row])
+                one = Kept(part[:length].float().cpu(), prepared.steps)
+                cache.store(clips[row], encoder.stream, one)
+                kept[row] = len(one.features)
             bar.update(len(rows))
     if not kept:
         raise PretrainedError(
             f"of {len(clips)} clips none has a usable {encoder.stream}; leave this stream out, or "
             f"mend them, first '{clips[0].name}': {reasons[0]}"
         )
-    return _stacked(kept, len(clips), length, reasons, len(kept) - before)
-
-
-def _stacked(
-    kept: dict[int, Kept], count: int, length: int, reasons: dict[int, str], computed: int
-) -> _Stream:
-    """Put clips side by side, letting go of each as soon as it is in its place."""
-    longer = sum(one.steps > length for one in kept.values())
-    parts = ((row, kept.pop(row).features) for row in list(kept))
-    features, mask = stack_clips(parts, count, length)
-    return _Stream(features, mask, reasons, computed, longer)
+    return _Stream({row for row, steps in kept.items() if steps}, reasons, len(kept) - before)
 
 
 def _ahead(

@@ -15,6 +15,7 @@ from typing import NoReturn
 from mmlib.cli import (
     benchmark,
     compare,
+    contract,
     convert,
     crossvalidate,
     download,
@@ -36,6 +37,7 @@ COMMANDS = (
     compare,
     robustness,
     crossvalidate,
+    contract,
     split,
     download,
     prepare,

@@ -48,6 +48,7 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "limit, ms": lambda row: f"{1e3 * row['limit_seconds']:.1f}",
     "limit / step": lambda row: f"{row['share']:.2f}",
     "memory, MB": lambda row: _megabytes(row["peak_bytes"]),
+    "of eager": lambda row: _of_eager(row["step_seconds"], row["eager_seconds"]),
 }
 
 
@@ -70,7 +71,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--lengths", default="1,2,4", help="factors on every stream's steps")
     parser.add_argument("--precision", default="fp32,bf16", help="fp32, bf16 or both")
     parser.add_argument(
-        "--compile", action="store_true", help="measure torch.compile's step beside each, too"
+        "--compile",
+        action="store_true",
+        help="measure torch.compile's step beside each, too (needs a C++ compiler, and minutes)",
     )
     parser.add_argument("--repeats", type=int, default=5, help="measurements, for their median")
     parser.add_argument("--json", metavar="RESULT.json", help="write every number there")
@@ -87,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
     from tqdm.auto import tqdm
 
     from mmlib.benchmark import cases, measure
+    from mmlib.benchmark.compiling import check_compiler
     from mmlib.benchmark.measuring import PRECISIONS
     from mmlib.systems import find
 
@@ -104,6 +108,8 @@ def run(options: argparse.Namespace) -> None:
     lengths = _numbers("--lengths", options.lengths, float)
     if options.repeats < 1:
         raise ValueError(f"--repeats is {options.repeats}, expected at least 1.")
+    if options.compile:
+        check_compiler()
     asked = [
         (case, precision, compiled)
         for case in cases(systems, scale=scale, batches=batches, lengths=lengths)
@@ -147,6 +153,8 @@ def run(options: argparse.Namespace) -> None:
             else:
                 rows.append(_row(cost))
                 tqdm.write(_line(cost, how))
+                if compiled:
+                    tqdm.write(_about_compiling(cost))
             write_down()  # each time: whoever is killed keeps what was measured
     print(_NOTE)
     for sentence in failed:
@@ -241,4 +249,18 @@ def _line(cost: Cost, how: str) -> str:
         f"{cost.parameters:>11,} {cost.step_operations / 1e9:>8.2f} "
         f"{1e3 * cost.forward_seconds:>9.1f} {1e3 * cost.step_seconds:>9.1f} "
         f"{1e3 * cost.limit_seconds:>9.1f} {cost.share:>6.2f} {_megabytes(cost.peak_bytes):>9}"
+    )
+
+
+def _of_eager(step: float, eager: float | None) -> str:
+    return "-" if eager is None else f"{step / eager:.2f}"
+
+
+def _about_compiling(cost: Cost) -> str:
+    """Say what compiling took and brought."""
+    pieces = "1 graph" if cost.graphs == 1 else f"{cost.graphs} graphs"
+    return (
+        f"{'':12} compiled in {cost.compile_seconds:.0f} s to {pieces}; the step takes "
+        f"{_of_eager(cost.step_seconds, cost.eager_seconds)} of the plain one's time, and outputs "
+        f"differ by {cost.difference:.0e} of the largest."
     )

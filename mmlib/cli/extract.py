@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from mmlib.cli.shared import (
     Commands,
     add_device,
-    file_to_write,
+    features_to_write,
     find_device,
     given_of,
     options_of,
     refuse_overwriting,
     report_failures,
     say,
+    told_place,
     words_of,
 )
 
@@ -37,7 +38,9 @@ def add(commands: Commands) -> None:
         "and ResNet, or of raw streams with an expert that train left",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--out", required=True, help="FEATURES.npz")
+    parser.add_argument(
+        "--out", required=True, help="FEATURES.npz, or a folder, for data larger than memory"
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="clips at a time")
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -129,7 +132,7 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.data.feature_set import listed
 
     streams, names = words_of(options.streams), words_of(options.class_names)
-    out = file_to_write("--out", options.out, suffix=".npz")
+    out = features_to_write("--out", options.out)
     if set(streams) != {"text"} and not options.clips:
         raise ValueError("give the folder of clips with --clips, or choose --streams text.")
     for option in ("text_steps", "audio_steps", "frames", "pieces"):
@@ -157,9 +160,11 @@ def run(options: argparse.Namespace) -> None:
         lengths=lengths,
         batch_size=options.batch_size,
         name=out.stem,
+        folder=None if out.suffix else out,
         progress=not options.quiet,
     )
-    made.features.save(out)
+    if out.suffix:
+        made.features.save(out)
     _report(made, table, lengths, out, options)
 
 
@@ -171,7 +176,7 @@ def _run_expert(options: argparse.Namespace) -> None:
     from mmlib.training import runs
     from mmlib.training.extracting import extract_features
 
-    out = file_to_write("--out", options.out, suffix=".npz")
+    out = features_to_write("--out", options.out)
     if not (options.run_folder and options.data):
         raise ValueError("give both --run and --data, a trained expert and its raw stream.")
     if strange := given_of(options, options_of(_add_table, _add_pieces)):
@@ -187,15 +192,16 @@ def _run_expert(options: argparse.Namespace) -> None:
         dtype=torch.float32 if options.float32 else torch.float16,
         batch_size=options.batch_size,
         device=find_device(options.device),
+        folder=None if out.suffix else out,
         progress=not options.quiet,
     )
-    features.save(out)
+    if out.suffix:
+        features.save(out)
     absent = int((~features.masks[features.modalities[0]].any(1)).sum())
     shapes = [f"{name} {tuple(features.inputs[name].shape[1:])}" for name in features.modalities]
     print(
         f"{len(features)} samples: {', '.join(shapes)}, from {about['system']}"
-        f"{f', absent of {absent}' if absent else ''}. The feature file is {out}, "
-        f"{out.stat().st_size / 1e6:,.1f} MB."
+        f"{f', absent of {absent}' if absent else ''}. {told_place(out)}"
     )
 
 
@@ -289,10 +295,7 @@ def _report(
         f"{name} {int((features.labels == number).sum())}"
         for number, name in enumerate(features.class_names or ())
     ]
-    print(
-        f"{len(features)} samples: {', '.join(shapes)}; {', '.join(classes)}. "
-        f"The feature file is {out}."
-    )
+    print(f"{len(features)} samples: {', '.join(shapes)}; {', '.join(classes)}. {told_place(out)}")
     if options.random_weights:
         say("mmlib extract: features of random networks are a trial, nothing to learn from.")
     if "split" in table.absent:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from mmlib.cli.shared import Commands, file_to_write, refuse_overwriting, say
+from mmlib.cli.shared import Commands, features_to_write, refuse_overwriting, say, told_place
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("join", help="join feature files of different streams by id")
     parser.set_defaults(run=run)
-    parser.add_argument("files", nargs="+", metavar="FEATURES.npz", help="two or more")
-    parser.add_argument("--out", required=True, help="ALL.npz")
+    parser.add_argument(
+        "files", nargs="+", metavar="FEATURES", help="two or more, files or folders"
+    )
+    parser.add_argument(
+        "--out", required=True, help="ALL.npz, or a folder, for data larger than memory"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -20,18 +24,19 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.data import load_features
     from mmlib.data.joining import join
 
-    out = file_to_write("--out", options.out, suffix=".npz")
+    out = features_to_write("--out", options.out)
     refuse_overwriting(out, options.files)
     sets = [load_features(path) for path in options.files]
-    joined = join(sets, name=out.stem)
+    joined = join(sets, name=out.stem, folder=None if out.suffix else out)
     features = joined.features
-    features.save(out)
+    if out.suffix:
+        features.save(out)
     shapes = [f"{name} {tuple(features.inputs[name].shape[1:])}" for name in features.modalities]
     told = [
         f"{count} with {' and '.join(streams) or 'no stream'}"
         for streams, count in sorted(joined.patterns.items(), key=lambda one: -len(one[0]))
     ]
-    print(f"{len(features)} samples: {', '.join(shapes)}; {', '.join(told)}. The file is {out}.")
+    print(f"{len(features)} samples: {', '.join(shapes)}; {', '.join(told)}. {told_place(out)}")
     for path, one in zip(options.files, sets, strict=True):
         missing = len(features) - len(one)
         if missing:

@@ -10,12 +10,13 @@ from mmlib.cli import affwild2, clips, meld, mosei
 from mmlib.cli.entries import Entry, Made
 from mmlib.cli.shared import (
     Commands,
+    features_to_write,
     file_to_write,
-    folder_to_write,
     given_of,
     options_of,
     report_failures,
     say,
+    told_place,
 )
 
 DATASETS: dict[str, Entry] = {
@@ -57,10 +58,10 @@ def run(options: argparse.Namespace) -> None:
         for sentence in entry.table(options):
             say(f"mmlib prepare: {sentence}")
         return
-    if not entry.folders or out.suffix:
-        file_to_write("--out", out, suffix=".npz")
+    if entry.folders:
+        features_to_write("--out", out)
     else:
-        _check_folder(out)
+        file_to_write("--out", out, suffix=".npz")
     made = entry.make(options)
     if not made.written:
         made.features.save(out)
@@ -90,18 +91,6 @@ def _check_options(options: argparse.Namespace) -> None:
                 )
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else, or a file, before any work."""
-    from mmlib.data.feature_folder import is_feature_folder
-
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_feature_folder(out)):
-        raise ValueError(
-            f"--out is {out}, which holds something else than features; expected a new folder, or "
-            "a feature file such as features.npz."
-        )
-    folder_to_write("--out", out)
-
-
 def _describe(made: Made, out: Path) -> None:
     """Say what is in the feature file."""
     features = made.features
@@ -113,9 +102,6 @@ def _describe(made: Made, out: Path) -> None:
         for number, name in enumerate(features.class_names or ())
     ]
     kinds = f"; {', '.join(classes)}" if classes else ""
-    files = list(out.iterdir()) if out.is_dir() else [out]
-    size = sum(file.stat().st_size for file in files) / 1e6
     print(
-        f"{len(features)} samples ({', '.join(told)}): {', '.join(shapes)}{kinds}. The feature "
-        f"{'folder' if out.is_dir() else 'file'} is {out}, {size:,.1f} MB."
+        f"{len(features)} samples ({', '.join(told)}): {', '.join(shapes)}{kinds}. {told_place(out)}"
     )

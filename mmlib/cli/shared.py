@@ -228,6 +228,32 @@ def file_to_write(option: str, file: str | Path, *, suffix: str = "") -> Path:
     return path
 
 
+def features_to_write(option: str, place: str | Path) -> Path:
+    """Give a feature file (`.npz`) or, without an ending, a feature folder to be written.
+
+    Refused, before any work, is what could not become one, and a folder that holds something else.
+    """
+    from mmlib.data.feature_folder import is_feature_folder
+
+    path = Path(place)
+    if path.suffix:
+        return file_to_write(option, path, suffix=".npz")
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_feature_folder(path)):
+        raise ValueError(
+            f"{option} is {path}, which holds something else than features; expected a new folder, "
+            "or a feature file such as features.npz."
+        )
+    return folder_to_write(option, path)
+
+
+def told_place(place: Path) -> str:
+    """Say where features were written, and how much they take."""
+    files = list(place.iterdir()) if place.is_dir() else [place]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    kind = "folder" if place.is_dir() else "file"
+    return f"The feature {kind} is {place}, {size:,.1f} MB."
+
+
 def _try_writing(option: str, path: Path, folder: Path) -> None:
     """Write a file without a name where `folder` is or would be made; it is gone at once."""
     while not folder.exists():

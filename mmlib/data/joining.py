@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmlib.data.feature_folder import FeatureWriter
 from mmlib.data.feature_set import FeatureError, FeatureSet, listed
+from mmlib.data.features import load_features
+
+_AT_ONCE = 16
 
 
 class Joined(NamedTuple):
@@ -27,12 +32,18 @@ class Joined(NamedTuple):
     found: dict[str, int]
 
 
-def join(sets: Sequence[FeatureSet], *, name: str = "joined") -> Joined:
+def join(sets: Sequence[FeatureSet], *, name: str = "joined", folder: Path | None = None) -> Joined:
     """Join feature sets by id: all samples of any of them, with all streams.
 
     A sample that a set does not have gets that set's streams as absent: zeros, and a mask that is all
     False. Samples stand in the order in which their ids first appear. Where a set has no groups of its
     own (each sample is one by itself), the others' hold.
+
+    Args:
+        sets: of different streams.
+        name: of what comes of it, in memory.
+        folder: write there, some samples at a time, and leave the streams in their files; None
+            keeps all in memory. Sets that stand in feature folders are read as they are written.
 
     Raises:
         FeatureError: two sets have a stream in common, an id stands twice in one, or they disagree
@@ -50,8 +61,7 @@ def join(sets: Sequence[FeatureSet], *, name: str = "joined") -> Joined:
         "split": _Column(np.full(len(ids), "", dtype=object)),
         "group": _Column(np.array(ids, dtype=object)),
     }
-    inputs: dict[str, Tensor] = {}
-    masks: dict[str, Tensor] = {}
+    sources: dict[str, _Source] = {}
     for features in sets:
         rows = np.array([place[one] for one in features.ids.tolist()])
         told = {"label": features.labels.numpy(), "split": features.split}
@@ -59,19 +69,24 @@ def join(sets: Sequence[FeatureSet], *, name: str = "joined") -> Joined:
             told["group"] = features.group
         for what, values in told.items():
             table[what].fill(rows, values, what, features)
-        for stream in features.modalities:
-            inputs[stream], masks[stream] = _spread(features, stream, rows, len(ids))
-    joined = FeatureSet(
-        inputs=inputs,
-        masks=masks,
-        labels=torch.from_numpy(table["label"].values),
-        class_names=sets[0].class_names,
-        split=table["split"].values.astype(str),
-        group=table["group"].values.astype(str),
-        ids=np.array(ids),
-        label_step=sets[0].label_step,
-        name=name,
-    )
+        where = torch.full((len(ids),), -1)
+        where[torch.from_numpy(rows)] = torch.arange(len(rows))
+        sources |= {stream: _Source(features, stream, where) for stream in features.modalities}
+
+    def some(rows: slice) -> FeatureSet:
+        return FeatureSet(
+            inputs={stream: source.values(rows) for stream, source in sources.items()},
+            masks={stream: source.mask(rows) for stream, source in sources.items()},
+            labels=torch.from_numpy(table["label"].values[rows]),
+            class_names=sets[0].class_names,
+            split=table["split"].values[rows].astype(str),
+            group=table["group"].values[rows].astype(str),
+            ids=np.array(ids[rows]),
+            label_step=sets[0].label_step,
+            name=name,
+        )
+
+    joined = some(slice(0, len(ids))) if folder is None else _written(folder, some, len(ids))
     there = torch.stack([joined.masks[stream].any(1) for stream in joined.modalities], 1)
     patterns = Counter(
         tuple(s for s, has in zip(joined.modalities, row, strict=True) if has)
@@ -141,14 +156,34 @@ def _shown(value: Any, what: str, features: FeatureSet) -> str:
     return listed([str(one) for one in np.ravel(value)])
 
 
-def _spread(
-    features: FeatureSet, stream: str, rows: np.ndarray, count: int
-) -> tuple[Tensor, Tensor]:
-    """Put a set's samples into their places among all; the rest is zero and not real."""
-    stored, own = features.inputs[stream], torch.from_numpy(rows)
-    values = torch.zeros(count, *stored.shape[1:], dtype=stored.dtype)
-    for start in range(0, len(rows), 256):
-        values[own[start : start + 256]] = stored[start : start + 256]
-    mask = torch.zeros(count, stored.shape[1], dtype=torch.bool)
-    mask[own] = features.masks[stream]
-    return values, mask
+class _Source(NamedTuple):
+    """Where a stream is taken from: for each sample of all its place in a set, -1 where it has none."""
+
+    features: FeatureSet
+    stream: str
+    where: Tensor
+
+    def values(self, rows: slice) -> Tensor:
+        """Put some samples into their places; one that is not there is zero."""
+        stored, where = self.features.inputs[self.stream], self.where[rows]
+        values = torch.zeros(len(where), *stored.shape[1:], dtype=stored.dtype)
+        there = (where >= 0).nonzero().flatten()
+        for places in there.split(_AT_ONCE):
+            values[places] = stored[where[places]]
+        return values
+
+    def mask(self, rows: slice) -> Tensor:
+        """Say which steps of some samples are real."""
+        there = self.where[rows] >= 0
+        return self.features.masks[self.stream][self.where[rows]] & there[:, None]
+
+
+def _written(folder: Path, some: Callable[[slice], FeatureSet], count: int) -> FeatureSet:
+    """Write all samples, a few at a time, and open what was written."""
+    first = some(slice(0, 1))
+    with FeatureWriter(
+        folder, class_names=first.class_names, label_step=first.label_step
+    ) as writer:
+        for start in range(0, count, _AT_ONCE):
+            writer.extend(some(slice(start, start + _AT_ONCE)))
+    return load_features(folder)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from mmlib.data.feature_set import FeatureError, FeatureSet
+from mmlib.data.features import FeatureWriter, load_features
 from mmlib.training.evaluating import own_device
 
 
@@ -20,6 +23,7 @@ def extract_features(
     dtype: torch.dtype = torch.float16,
     batch_size: int = 16,
     device: str = "auto",
+    folder: Path | None = None,
     progress: bool = True,
 ) -> FeatureSet:
     """Compute a trained system's features of every sample, at evaluation.
@@ -34,6 +38,8 @@ def extract_features(
         dtype: in which the features are kept.
         batch_size: samples at a time.
         device: where to compute; "auto" is where the model is.
+        folder: write there, a batch at a time, and leave the features in their file; steps that no
+            sample has then stay. None keeps all in memory.
         progress: show a bar.
 
     Shape:
@@ -46,8 +52,6 @@ def extract_features(
         FeatureError: the system has no features, reads several streams, gives what `dtype` cannot
             hold, or gives other steps than those that have labels.
     """
-    from tqdm.auto import tqdm
-
     compute = getattr(model, "features", None)
     if compute is None:
         raise FeatureError(
@@ -66,28 +70,30 @@ def extract_features(
     (stream,) = dataset.modalities
     by_step = dataset.label_step is not None or dataset.labels.ndim == 3
     place = own_device(model) if device == "auto" else torch.device(device)
+
+    def batches() -> Iterator[tuple[range, Tensor, Tensor]]:
+        for rows in _ranges(dataset, batch_size, progress):
+            batch = dataset.batch(rows).to(place)
+            with torch.no_grad():
+                features, mask = compute(**batch.inputs, masks=batch.masks)
+            if steps is not None:
+                features, mask = last_steps(features, mask, steps)
+            if by_step and features.shape[1] != dataset.lengths[stream]:
+                raise FeatureError(
+                    f"the features have {features.shape[1]} steps, but the labels of "
+                    f"{dataset.name} belong to its {dataset.lengths[stream]} steps."
+                )
+            whole = by_step or folder is not None
+            yield rows, *_kept(features, mask, dtype, dataset, rows, whole=whole)
+
     training = model.training
     model.to(place).eval()
-    parts: list[tuple[Tensor, Tensor]] = []
     try:
-        with tqdm(total=len(dataset), desc=stream, unit="clip", disable=not progress) as bar:
-            for start in range(0, len(dataset), batch_size):
-                rows = range(start, min(start + batch_size, len(dataset)))
-                batch = dataset.batch(rows).to(place)
-                with torch.no_grad():
-                    features, mask = compute(**batch.inputs, masks=batch.masks)
-                if steps is not None:
-                    features, mask = last_steps(features, mask, steps)
-                if by_step and features.shape[1] != dataset.lengths[stream]:
-                    raise FeatureError(
-                        f"the features have {features.shape[1]} steps, but the labels of "
-                        f"{dataset.name} belong to its {dataset.lengths[stream]} steps."
-                    )
-                parts.append(_kept(features, mask, dtype, dataset, rows, whole=by_step))
-                bar.update(len(rows))
+        if folder is not None:
+            return _written(folder, dataset, batches())
+        values, masks = _stacked([(value, mask) for _, value, mask in batches()])
     finally:
         model.train(training)
-    values, masks = _stacked(parts)
     return replace(dataset, inputs={stream: values}, masks={stream: masks})
 
 
@@ -102,6 +108,30 @@ def last_steps(features: Tensor, mask: Tensor, steps: int) -> tuple[Tensor, Tens
     begin = (mask.sum(1, keepdim=True) - kept).clamp(min=0)
     taken = order.gather(1, begin + torch.arange(kept, device=mask.device))
     return features.take_along_dim(taken[..., None], 1), mask.gather(1, taken)
+
+
+def _ranges(dataset: FeatureSet, batch_size: int, progress: bool) -> Iterator[range]:
+    """Cut the samples into batches, and show how far they have got."""
+    from tqdm.auto import tqdm
+
+    (stream,) = dataset.modalities
+    with tqdm(total=len(dataset), desc=stream, unit="clip", disable=not progress) as bar:
+        for start in range(0, len(dataset), batch_size):
+            yield (rows := range(start, min(start + batch_size, len(dataset))))
+            bar.update(len(rows))
+
+
+def _written(
+    folder: Path, dataset: FeatureSet, batches: Iterator[tuple[range, Tensor, Tensor]]
+) -> FeatureSet:
+    """Write each batch as it comes, and open what was written."""
+    (stream,) = dataset.modalities
+    names, step = dataset.class_names, dataset.label_step
+    with FeatureWriter(folder, class_names=names, label_step=step) as writer:
+        for rows, value, mask in batches:
+            some = dataset.subset(list(rows))
+            writer.extend(replace(some, inputs={stream: value}, masks={stream: mask}))
+    return load_features(folder)
 
 
 def _kept(

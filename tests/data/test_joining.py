@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmlib.data import FeatureError, FeatureSet
+from mmlib.data import FeatureError, FeatureSet, load_features, save_folder
 from mmlib.data.joining import join
+from mmlib.data.stored_stream import StoredStream
 
 NAMES = ("calm", "glad", "sad")
 
@@ -33,6 +34,23 @@ def one(stream: str, numbers, steps: int, width: int, dtype=torch.float16, **cha
 TEXT = one("text", [0, 1, 2, 3, 4], 7, 3)
 AUDIO = one("audio", [3, 1, 6, 0], 4, 5, torch.float32)
 VISION = one("vision", [6, 5, 4, 3, 2, 1, 0], 2, 11)
+
+
+def test_a_folder_holds_what_memory_would(tmp_path):
+    """More samples than are written at once, of which the first has no sound."""
+    text = one("text", range(37), 7, 3)
+    audio = one("audio", [36, 1, 2, 17, 5], 4, 5, torch.float32)
+    save_folder(audio, tmp_path / "audio")
+    whole = join([text, audio])
+    found = join([text, load_features(tmp_path / "audio")], folder=tmp_path / "all")
+    assert found.patterns == whole.patterns and found.features.name == "all"
+    for key in ("ids", "group", "split"):
+        assert getattr(found.features, key).tolist() == getattr(whole.features, key).tolist()
+    assert torch.equal(found.features.labels, whole.features.labels)
+    for stream, value in found.features.inputs.items():
+        assert isinstance(value, StoredStream), "read sample by sample"
+        assert torch.equal(value[:], whole.features.inputs[stream])
+        assert torch.equal(found.features.masks[stream], whole.features.masks[stream])
 
 
 def test_all_samples_of_all_sets_come_with_all_streams():

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmlib.data import FeatureError, FeatureSet, Standardised
+from mmlib.data.stored_stream import StoredStream
 from mmlib.layers import last_real
 from mmlib.training.extracting import extract_features, last_steps
 
@@ -66,6 +67,22 @@ def test_each_sample_keeps_its_own_features_and_all_that_is_known_of_it(batch_si
     for key in ("split", "group", "ids"):
         assert getattr(made, key).tolist() == getattr(data, key).tolist()
     assert not bool(made.masks["audio"][4].any()), "what was absent stays absent"
+
+
+@pytest.mark.parametrize("batch_size", [3, 32])
+def test_a_folder_holds_the_same_features_with_every_step(batch_size, tmp_path):
+    data = raw()
+    whole = extract_features(Doubling(), data, progress=False)
+    made = extract_features(
+        Doubling(), data, folder=tmp_path / "f", batch_size=batch_size, progress=False
+    )
+    assert isinstance(made.inputs["audio"], StoredStream) and made.lengths == {"audio": T}
+    assert torch.equal(made.inputs["audio"][:][:, :5], whole.inputs["audio"])
+    assert torch.equal(made.masks["audio"], data.masks["audio"])
+    assert made.ids.tolist() == data.ids.tolist() and torch.equal(made.labels, data.labels)
+    with pytest.raises(FeatureError, match="too large"):
+        extract_features(Doubling(1e6), data, folder=tmp_path / "g", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["f"], "nothing half written stays"
 
 
 def test_features_are_of_what_the_run_saw_in_training():
