@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmlib.backbones.inception_resnet import InceptionResnetV1
 from mmlib.backbones.resnet import TemporalGRU
-from mmlib.layers import last_real
+from mmlib.layers import all_real, check_mask, last_real
 
 #: Faces that a frozen network sees at once: what lies between its layers is never held for more.
 FACES_AT_ONCE = 64
@@ -187,11 +187,5 @@ def _checked(faces: Tensor, mask: Tensor | None) -> Tensor:
         raise ValueError(f"faces of shape {shape}, expected (batch, faces, 3, height, width).")
     if not faces.is_floating_point():
         raise ValueError(f"faces of {faces.dtype}, expected float values in [0, 1]: divide by 255.")
-    if mask is None:
-        return torch.ones(shape[:2], dtype=torch.bool, device=faces.device)
-    if mask.dtype != torch.bool or tuple(mask.shape) != shape[:2]:
-        raise ValueError(
-            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of {shape[:2]}, "
-            "True where a face is real."
-        )
-    return mask
+    check_mask(faces, mask, "faces")
+    return all_real(faces) if mask is None else mask

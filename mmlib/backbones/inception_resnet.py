@@ -22,6 +22,9 @@ class Conv(nn.Module):
 
     Shape:
         - x: (N, in_channels, H, W) -> (N, out_channels, H', W')
+
+    Source:
+        Szegedy et al. (2017), of whose figures it is one box; the norm is Ioffe and Szegedy (2015).
     """
 
     def __init__(

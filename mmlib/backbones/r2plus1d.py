@@ -65,6 +65,9 @@ class Block(nn.Module):
 
     Shape:
         - x: (B, in_channels, T, H, W) -> (B, out_channels, T / stride, H / stride, W / stride)
+
+    Source:
+        Tran et al. (2018), section 3.5; He et al. (2016), figure 2, for the way around.
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, stride: int) -> None:

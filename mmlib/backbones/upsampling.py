@@ -13,6 +13,9 @@ class ResidualBlock(nn.Module):
 
     Shape:
         - x: (B, width, F) -> the same
+
+    Source:
+        torchaudio's WaveRNN, its ResBlock.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,6 +41,9 @@ class MelResNet(nn.Module):
         - spectrogram: (B, n_freq, F) -> (B, n_output, F - kernel_size + 1)
         - real: (B, F - kernel_size + 1) bool, or None; in training, what is not real touches no
           statistic and gives zeros; of fewer than two real frames no statistic is taken
+
+    Source:
+        torchaudio's WaveRNN, its MelResNet.
     """
 
     def __init__(
@@ -72,7 +78,11 @@ class MelResNet(nn.Module):
 
 
 class Repeat(nn.Module):
-    """Repeat each step `times` times along the last axis."""
+    """Repeat each step `times` times along the last axis.
+
+    Shape:
+        - x: (..., T) -> (..., times * T)
+    """
 
     def __init__(self, times: int) -> None:
         """Remember how often."""
@@ -91,6 +101,9 @@ class Upsampling(nn.Module):
         - spectrogram: (B, n_freq, F) -> upsampled (B, n_freq, S), S = (F - kernel_size + 1) * hop;
           and auxiliary (B, n_output, F - kernel_size + 1), a step a frame: the reference repeats
           each `hop` times, which is left to whoever reads them
+
+    Source:
+        torchaudio's WaveRNN, its UpsampleNetwork.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmlib.backbones.public import load_strictly, read_weights
 from mmlib.backbones.upsampling import Upsampling
-from mmlib.layers import all_real
+from mmlib.layers import all_real, check_mask
 
 #: Its last layer, which tells the next sample's level: no emotion is in it.
 HEAD = "fc3."
@@ -38,12 +38,17 @@ class WaveRNNFeaturePool(nn.Module):
     depend on `samples` alone, not on how long a batch is, so that padding does not move them.
 
     Args:
-        samples: of the longest clip; max_steps: that it becomes, at most.
+        samples: of the longest clip.
+        max_steps: that it becomes, at most.
 
     Shape:
         - state: (B, S, D), S at most `samples`; mask: (B, S) bool, True where a sample is real
         - returns: `Pooled`: (B, ceil(S / size), D), the mean over a stretch's real samples and zero
           where there are none, and which steps have one
+
+    Source:
+        Crossmodal + EmbraceNet, section 4.1.2, whose 47,200 vectors of 512 numbers a clip it makes
+        few enough for attention.
 
     Choices:
         E-15: chunked means to 50 steps at most, where the paper keeps a vector for each sample.
@@ -202,8 +207,7 @@ class WaveRNN(nn.Module):
         """
         self._check(waveform, spectrogram, mask)
         sound = waveform[:, 0]
-        if mask is None:
-            mask = torch.ones(sound.shape, dtype=torch.bool, device=sound.device)
+        mask = all_real(sound) if mask is None else mask
         counts = self.pool.counts(mask)
         real = mask.unflatten(1, (-1, self.hop_length)).any(2) if self.training else None
         upsampled, auxiliary = self.upsample(spectrogram[:, 0], real)
@@ -281,8 +285,4 @@ class WaveRNN(nn.Module):
                 f"{self.n_freq} bands, and (frames - {self.kernel_size} + 1) * {self.hop_length} "
                 f"samples, so {max(samples, 0)} here."
             )
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != (sound[0], sound[2])):
-            raise ValueError(
-                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, expected bool of "
-                f"{(sound[0], sound[2])}, True where a sample is real."
-            )
+        check_mask(waveform[:, 0], mask, "the waveform")
