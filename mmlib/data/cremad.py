@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +38,6 @@ ACTORS = tuple(range(1001, 1092))
 #: 61 actors to train on, 15 and 15 to choose and to test by. The data set itself has no split.
 TEST_ACTORS, VALID_ACTORS = tuple(range(1001, 1016)), tuple(range(1016, 1031))
 
-#: What AVT-CA, table 3, gives as the samples of each emotion (A-27).
-PAPER_COUNTS = dict.fromkeys(EMOTIONS.values(), 1240)
-
-#: What was released, from the data set's own list of files (A-27): a few of the takes are missing.
-RELEASED_COUNTS = dict.fromkeys(EMOTIONS.values(), 1271) | {"neutral": 1087}
-
 # Where a take is there in several forms: sound and picture, else the sound that lost least.
 _WITH_PICTURE = (".flv", ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg")
 _FORMS = (*_WITH_PICTURE, ".wav", ".flac")
@@ -79,21 +72,6 @@ def parse_name(stem: str) -> Name | None:
     if match is None or int(match[1]) not in ACTORS:
         return None
     return Name(int(match[1]), match[2], match[3], "XX" if match[4] == "X" else match[4])
-
-
-def designed_counts() -> dict[str, int]:
-    """Count the takes of each emotion that the design asks for (A-27).
-
-    Each actor says each sentence in each emotion once, but the first, "It's eleven o'clock", once
-    at each of three intensities, except neutrally.
-    """
-    takes = Counter(
-        emotion
-        for sentence in SENTENCES
-        for emotion in EMOTIONS.values()
-        for _ in range(3 if sentence == "IEO" and emotion != "neutral" else 1)
-    )
-    return {emotion: len(ACTORS) * count for emotion, count in takes.items()}
 
 
 def class_names() -> tuple[str, ...]:

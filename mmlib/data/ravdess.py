@@ -26,9 +26,6 @@ ACTORS = tuple(range(1, 25))
 #: A-28: 16 actors to train on, 4 and 4 to choose and to test by; odd numbers are men, even women.
 TEST_ACTORS, VALID_ACTORS = (1, 2, 3, 4), (5, 6, 7, 8)
 
-#: What AVT-CA, table 1, gives as the samples of each emotion (A-27): compare `official_counts`.
-PAPER_COUNTS = dict.fromkeys(EMOTIONS, 920)
-
 _AUDIO_VIDEO, _VIDEO, _AUDIO = 1, 2, 3
 _STREAMS = {_AUDIO_VIDEO: ("audio", "vision"), _AUDIO: ("audio",), _VIDEO: ("vision",)}
 _NAME = re.compile(r"-".join([r"(\d\d)"] * 7))
