@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from mmlib.data.download.sources import RemoteFile, Source
 from mmlib.data.download.transfer import DownloadError
 from mmlib.data.download.unpacking import Members
+from mmlib.data.whole_file import whole_file
 
 NAME = "downloads.json"
 
@@ -69,11 +69,9 @@ class Notes:
 
     def save(self) -> None:
         """Write the file; what stood there is replaced only when the new one is whole."""
-        part = self.path.with_name(f"{NAME}.part")
-        with self.lock:
+        with self.lock, whole_file(self.path) as part:
             text = json.dumps({**self.header, "files": self.files}, indent=1, sort_keys=True)
             part.write_text(text, "utf-8")
-            os.replace(part, self.path)
 
     def _read(self) -> dict[str, Any]:
         try:
