@@ -13,9 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from mmlib.data.feature_set import SPLITS, FeatureError, listed
-from mmlib.data.leaks import Leaks, find_leaks
 
-__all__ = ["Leaks", "find_leaks", "grouped_folds", "split_by_group"]
+__all__ = ["grouped_folds", "split_by_group"]
 
 Column = np.ndarray | Sequence | Tensor
 # How many ways to deal out the groups are compared; fewer where groups are many and chance is even.
@@ -112,8 +111,8 @@ def _shares(shares: Sequence[float] | Mapping[str, float]) -> np.ndarray:
     good = wanted.shape == (3,) and bool((wanted >= 0).all()) and abs(wanted.sum() - 1) < 1e-6
     if not good:
         raise FeatureError(
-            f"the shares are {listed([str(share) for share in shares])}; expected three numbers from 0 to 1, of train, "
-            "valid and test, that sum to 1."
+            f"the shares are {listed([str(share) for share in shares])}; expected three numbers "
+            "from 0 to 1, of train, valid and test, that sum to 1."
         )
     return wanted
 
