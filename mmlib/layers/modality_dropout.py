@@ -45,9 +45,6 @@ class ModalityDropout(nn.Module):
         ValueError: an unknown form, a rate outside [0, 1), or copies of other than two streams.
     """
 
-    #: How many samples ``"copies"`` makes of one.
-    COPIES = 4
-
     def __init__(self, *, form: Literal["drop", "copies"] = "drop", rate: float = 0.2) -> None:
         """Keep the form and the rate; see the class."""
         super().__init__()
@@ -99,7 +96,7 @@ def _copies(inputs: Inputs, masks: Masks) -> tuple[Inputs, Masks]:
         (second, _scaled(second, 1 - share), second, torch.zeros_like(second)),
     )
     out = {name: torch.cat(part) for name, part in zip(inputs, parts, strict=True)}
-    return out, {name: mask.repeat(4, 1) for name, mask in masks.items()}
+    return out, {name: mask.repeat(len(parts[0]), 1) for name, mask in masks.items()}
 
 
 def _scaled(x: Tensor, share: Tensor) -> Tensor:
