@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from mmlib.data.batch import MODALITIES
 from mmlib.plots.inputs import named
 from mmlib.plots.looks import CEILING, distinct_looks, panel, styled
-from mmlib.plots.words import name_bars
+from mmlib.plots.words import metric_words, name_bars
 
 #: The metrics that a table's ceilings are of.
 BOUNDED = ("accuracy", "mean_ccc")
@@ -81,7 +81,7 @@ def pattern_bars(
             ends = [place - 0.45, place + 0.45]
             ax.plot(ends, [best[pattern]] * 2, color=CEILING, ls="-", lw=2.2, label=label)
             label = None
-    ax.set(xlim=(-0.55, len(patterns) - 0.45), ylabel=_words(metric), title=title)
+    ax.set(xlim=(-0.55, len(patterns) - 0.45), ylabel=metric_words(metric), title=title)
     name_bars(ax, patterns)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
@@ -143,7 +143,7 @@ def falling_curves(
         half = len(key) // 2
         of = f" of {', '.join(names)}" if place else ""
         ax.plot(key[:half], key[half:], color=CEILING, ls=(0, (6, 2)), lw=1.5, label=f"ceiling{of}")
-    ax.set(xlabel="rate at which each stream is gone", ylabel=_words(metric), title=title)
+    ax.set(xlabel="rate at which each stream is gone", ylabel=metric_words(metric), title=title)
     legend = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     counts = sorted({len(seeds) for seeds in systems.values()})
     if counts[-1] > 1:
@@ -190,10 +190,3 @@ def _own_ceilings(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
                 for name, best in zip(some["pattern"], some["ceiling"], strict=True)
             }
     return known
-
-
-def _words(metric: str) -> str:
-    """Return a column's name as words."""
-    return {"mean_ccc": "mean CCC", "mean_pearson": "mean r", "mean_rmse": "mean RMSE"}.get(
-        metric, metric.replace("_", " ")
-    )

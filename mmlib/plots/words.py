@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from mmlib.plots.looks import CEILING
 
+_METRICS = {"mean_ccc": "mean CCC", "mean_pearson": "mean r", "mean_rmse": "mean RMSE"}
 LETTER = 0.6  # the width of a letter of DejaVu Sans, in font sizes
 
 
@@ -71,6 +72,11 @@ def name_bars(ax: Axes, names: Sequence[str]) -> None:
         ax.set_xticks(range(len(names)), wrapped)
         return
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", size=9)
+
+
+def metric_words(metric: str) -> str:
+    """Return a metric's name, a column of a table, as it is read: `mean_ccc` is mean CCC."""
+    return _METRICS.get(metric, metric.replace("_", " "))
 
 
 def wrap(name: str, letters: int) -> str:

@@ -17,7 +17,9 @@ from mmlib.plots import (
     differences,
     training_curves,
 )
-from mmlib.reporting.tables import WORDS, figure, in_words, write_csv
+from mmlib.plots.words import metric_words
+from mmlib.reporting.tables import figure, in_words, write_csv
+from mmlib.systems.own import folder_name
 from mmlib.training.checkpoints import replace_file
 from mmlib.training.comparing import Results
 from mmlib.training.tuning import SEED
@@ -57,7 +59,7 @@ def write_report(
         note: a sentence more about how the systems were trained.
     """
     metric = results.metrics[0]
-    word = WORDS.get(metric, metric.replace("_", " "))
+    word = metric_words(metric)
     table = results.table()
     table["device"] = results.runs[0].device
     bounds = _bounds(results, ceiling, ceilings)
@@ -240,4 +242,4 @@ def _confusion(results: Results, folder: Path, name: str) -> str:
     title = f"{name}, {len(tables)} seeds added up" if len(tables) > 1 else name
     axes = confusion_map(counts, names, title=title)
     alt = f"What {name} took for what; rows are the true classes."
-    return figure(folder, f"confusion_{name}", axes, alt)
+    return figure(folder, f"confusion_{folder_name(name)}", axes, alt)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mmlib.plots.availability import falling_curves, pattern_bars
-from mmlib.reporting.tables import WORDS, figure, in_words, write_csv
+from mmlib.plots.words import metric_words
+from mmlib.reporting.tables import figure, in_words, write_csv
 from mmlib.training.checkpoints import replace_file
 from mmlib.training.robustness import Robustness
 
@@ -27,7 +28,7 @@ def write_robustness(
         draws: how often was drawn what goes.
     """
     metric = found.metrics[0]
-    word = WORDS.get(metric, metric.replace("_", " "))
+    word = metric_words(metric)
     write_csv(folder / "patterns.csv", found.patterns)
     write_csv(folder / "falling.csv", found.falling)
     dropouts = {trial.name: trial.modality_dropout for trial in found.trials}

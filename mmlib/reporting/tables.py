@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmlib.plots import save_figure
+from mmlib.plots.words import metric_words
 from mmlib.training.checkpoints import replace_file
-
-WORDS = {"mean_ccc": "mean CCC", "mean_pearson": "mean r", "mean_rmse": "mean RMSE"}
 
 
 def in_words(table: pd.DataFrame) -> str:
@@ -23,7 +22,7 @@ def in_words(table: pd.DataFrame) -> str:
         [_cell(name, row[name], row.get(f"{name}_sd")) for name in columns]
         for row in table.to_dict("records")
     ]
-    heads = [WORDS.get(name, name.replace("_", " ")) for name in columns]
+    heads = [metric_words(name) for name in columns]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     rule = ["-" * width for width in widths]
     lines = [
