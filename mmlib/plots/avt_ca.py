@@ -14,7 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from mmlib.plots.curves import epochs_of
-from mmlib.plots.looks import LOOKS, as_array, ink, new_figure, styled
+from mmlib.plots.looks import CEILING, LOOKS, as_array, ink, new_figure, styled
 from mmlib.systems import AVTCA, AVTCAConfig
 
 #: What the paper's text, its Algorithm 10 and the released code say where they differ.
@@ -167,8 +167,8 @@ def learning_panels(
             )
             ax.fill_between(epochs, values.min(0), values.max(0), color=kind.color, alpha=0.2, lw=0)
         if title == "accuracy" and ceiling is not None:
-            ax.axhline(ceiling, color="#B00020", lw=1.6)
-            ax.annotate("ceiling", (epochs[0], ceiling), size=9, color="#B00020", va="bottom")
+            ax.axhline(ceiling, color=CEILING, lw=1.6)
+            ax.annotate("ceiling", (epochs[0], ceiling), size=9, color=CEILING, va="bottom")
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[2].legend(loc="best")

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mmlib.data.theatre import LIGHTS, Clips
+from mmlib.plots.directions import PLANTED, offset_profile
 from mmlib.plots.looks import OTHERS, as_array, look, new_figure, panel, styled
 from mmlib.plots.stage import show_face
-
-PLANTED = OTHERS[2].color
 
 
 @styled
@@ -135,8 +134,7 @@ def lag_map(
     left.plot([e + lag for e in ends], ends, color="black", lw=1.2, ls="--")
     left.set(xlabel=f"frame of the {names[1]}", ylabel=f"frame of the {names[0]}")
     left.spines[:].set_visible(True)
-    offsets = np.arange(-max_lag, max_lag + 1)
-    heights = [np.diagonal(mean, k).mean() for k in offsets]
+    offsets, heights = offset_profile(mean, max_lag)
     marked = offsets == lag
     right.bar(
         offsets,
