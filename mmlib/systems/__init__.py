@@ -30,6 +30,7 @@ from mmlib.systems.embracenet import (
 )
 from mmlib.systems.experts import EXPERTS as _EXPERTS
 from mmlib.systems.jmt import JMT, JMTConfig
+from mmlib.systems.own import is_own, read_own
 
 
 class System(NamedTuple):
@@ -98,14 +99,20 @@ __all__ = [
 
 
 def find(name: str) -> System:
-    """Find a system by its name.
+    """Find a system by its name, or a class in a file by `my_fusion.py:MyFusion`.
 
     Raises:
         UnknownSystem: there is none of this name.
+        ValueError: the file cannot be run, or has no such class.
     """
     known = SYSTEMS | EXPERTS
+    if is_own(name):
+        return System(*read_own(name))
     if name not in known:
-        raise UnknownSystem(f"there is no system {name!r}; there are {', '.join(sorted(known))}.")
+        raise UnknownSystem(
+            f"there is no system {name!r}; there are {', '.join(sorted(known))}, and "
+            "my_fusion.py:MyFusion for a class in a file of yours."
+        )
     return known[name]
 
 

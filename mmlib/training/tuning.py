@@ -12,6 +12,7 @@ import pandas as pd
 
 from mmlib.data import FeatureError, FeatureSet
 from mmlib.systems import find
+from mmlib.systems.own import folder_name
 from mmlib.training import checkpoints, finished
 from mmlib.training.jobs import RECIPE, train_system
 from mmlib.training.trainer import LAST, Diverged, TrainingError, best_epoch
@@ -98,7 +99,7 @@ def tune(
             if before is not None:
                 before(f"{system}, learning rate x {factor}")
             recipe = (training.get("recipe") or {}) | {"learning_rate": own * float(factor)}
-            place = folder / f"{system}_x{str(factor).replace('/', '-')}"
+            place = folder / f"{folder_name(system)}_x{str(factor).replace('/', '-')}"
             found = _try(system, seen, place, source, training | {"recipe": recipe})
             trials.append({"system": system, "factor": str(factor), **found})
             if after is not None:
