@@ -29,6 +29,8 @@ KEPT = {
     "theatre.png": "theatre/scores.png",
     "theatre_patterns.csv": "theatre_robustness/patterns_table.csv",
     "theatre_falling.csv": "theatre_robustness/falling_table.csv",
+    "theatre_5.csv": "theatre_5/table.csv",
+    "theatre_5_differences.csv": "theatre_5/differences.csv",
     "meld_dev.csv": "meld_dev/table.csv",
     "meld_dev_patterns.csv": "meld_dev_robustness/patterns_table.csv",
     "meld_dev_falling.csv": "meld_dev_robustness/falling_table.csv",
