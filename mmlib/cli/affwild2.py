@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmlib.cli.entries import Entry, Made
-from mmlib.cli.shared import find_device, words_of
+from mmlib.cli.shared import find_device, pairs_of, words_of
 
 if TYPE_CHECKING:
     from mmlib.backbones.affwild2 import SequenceExtraction
@@ -61,11 +61,14 @@ def _make(options: argparse.Namespace) -> Made:
     geometry = SequenceGeometry(
         clips=options.sequence_clips, frames=options.clip_frames, dilation=options.dilation
     )
+    lists = None
+    if options.lists is not None:
+        lists = pairs_of("--lists", options.lists, "train=FILE,valid=FILE")
     found = find_videos(
         options.root,
         annotations=options.annotations,
         pictures=options.pictures,
-        lists=_lists(options.lists),
+        lists=lists,
         exclude=words_of(options.exclude),
     )
     if not options.random_weights and not (options.vision_weights and options.audio_weights):
@@ -134,16 +137,6 @@ def _notes(found: FoundVideos, made: SequenceExtraction, options: argparse.Names
 
 def _counted(numbers: dict[str, int]) -> list[str]:
     return [f"{name} {number:,}" for name, number in numbers.items()]
-
-
-def _lists(text: str | None) -> dict[str, str] | None:
-    """Read split=file,split=file."""
-    if text is None:
-        return None
-    pairs = [word.partition("=") for word in words_of(text)]
-    if not pairs or not all(split and sign and path for split, sign, path in pairs):
-        raise ValueError(f"--lists is {text}, expected train=FILE,valid=FILE.")
-    return {split.strip(): path.strip() for split, _, path in pairs}
 
 
 AFFWILD2 = Entry(

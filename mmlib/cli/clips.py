@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmlib.cli.entries import Entry, Made
+from mmlib.cli.shared import ranges_of, words_of
 
 if TYPE_CHECKING:
     from mmlib.data.acted import Found
@@ -165,7 +166,7 @@ def _streams(words: str | None, found: Found) -> tuple[str, ...]:
     """Read which streams are wanted; left out, those that the clips have."""
     if words is None:
         return found.streams
-    streams = tuple(word.strip() for word in words.split(","))
+    streams = tuple(words_of(words))
     if not streams or len(set(streams)) < len(streams) or set(streams) - {"audio", "vision"}:
         raise ValueError(f"--streams is '{words}', expected audio, vision or audio,vision.")
     return streams
@@ -188,27 +189,11 @@ def _actors(
     options: argparse.Namespace, valid: Sequence[int], test: Sequence[int]
 ) -> dict[str, Sequence[int]]:
     """Read who validates and who tests."""
-    return {
-        "valid_actors": _numbers("--valid-actors", options.valid_actors, valid),
-        "test_actors": _numbers("--test-actors", options.test_actors, test),
-    }
-
-
-def _numbers(option: str, words: str | None, default: Sequence[int]) -> Sequence[int]:
-    """Read numbers and ranges of numbers, such as 1-4,7; nothing between them is none."""
-    if words is None:
-        return default
-    numbers: list[int] = []
-    try:
-        for word in filter(None, (word.strip() for word in words.split(","))):
-            first, _, last = word.partition("-")
-            some = range(int(first), int(last or first) + 1)
-            if not some:
-                raise ValueError
-            numbers += some
-    except ValueError:
-        raise ValueError(f"{option} is '{words}', expected numbers such as 5-8 or 5,6.") from None
-    return numbers
+    if options.valid_actors is not None:
+        valid = ranges_of("--valid-actors", options.valid_actors)
+    if options.test_actors is not None:
+        test = ranges_of("--test-actors", options.test_actors)
+    return {"valid_actors": valid, "test_actors": test}
 
 
 def _processors() -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands, file_to_write, folder_to_write
+from mmlib.cli.shared import Commands, file_to_write, folder_to_write, words_of
 
 if TYPE_CHECKING:
     from mmlib.data import FeatureSet
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
 
     source, target = Path(options.data), Path(options.out)
     form = _form(options.to, target)
-    names = [name.strip() for name in (options.class_names or "").split(",") if name.strip()]
+    names = words_of(options.class_names)
     if source.resolve() == target.resolve():
         raise ValueError(f"--data and --out are both {source}; write to another place.")
     (file_to_write if form == "npz" else folder_to_write)("--out", target)

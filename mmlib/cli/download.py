@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 
-from mmlib.cli.shared import Commands, folder_to_write, say
+from mmlib.cli.shared import Commands, folder_to_write, ranges_of, say, words_of
 
 FAILED = 1
 
@@ -44,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
     from mmlib.data.download import SOURCES, download
 
     source = SOURCES[options.dataset]
-    parts = [part.strip() for part in options.parts.split(",")] if options.parts else None
-    actors = _numbers(options.actors) if options.actors else None
+    parts = words_of(options.parts) if options.parts else None
+    actors = ranges_of("--actors", options.actors) if options.actors else None
     out = options.out or f"data/{options.dataset}"
     folder_to_write("--out", out)
     say(source.notice)
@@ -84,15 +83,3 @@ def _agree(accepted: bool, licence: str) -> None:
     print("Will you keep to these terms? Type yes: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("yes", "y"):
         raise ValueError("nothing was fetched, since the terms were not accepted.")
-
-
-def _numbers(text: str) -> list[int]:
-    """Read numbers and ranges: 1-4,9."""
-    numbers: list[int] = []
-    for word in text.split(","):
-        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", word.strip())
-        found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not found:
-            raise ValueError(f"--actors is {text}, expected numbers and ranges such as 1-4,9.")
-        numbers += found
-    return numbers

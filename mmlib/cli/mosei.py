@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mmlib.cli.entries import Entry, Made
+from mmlib.cli.shared import pairs_of
 
 
 def _add(parser: Any) -> None:
@@ -45,27 +46,19 @@ def _add(parser: Any) -> None:
 def _make(options: argparse.Namespace) -> Made:
     from mmlib.data.mosei import load_mosei
 
-    steps = {name: _whole(number) for name, number in _pairs("--steps", options.steps).items()}
+    steps = pairs_of("--steps", options.steps) if options.steps else {}
+    sequences = pairs_of("--sequences", options.sequences) if options.sequences else {}
     features, notes = load_mosei(
         options.root,
         target=options.target,
         threshold=options.threshold,
         folds=options.folds,
-        steps=steps,
-        sequences=_pairs("--sequences", options.sequences),
+        steps={name: _whole(number) for name, number in steps.items()},
+        sequences=sequences,
         seed=options.split_seed,
         progress=not options.quiet,
     )
     return Made(features, notes)
-
-
-def _pairs(option: str, text: str | None) -> dict[str, str]:
-    """Read name=value,name=value."""
-    pairs = [word.partition("=") for word in text.split(",")] if text else []
-    for name, sign, value in pairs:
-        if not (name.strip() and sign and value.strip()):
-            raise ValueError(f"{option} is {text}, expected name=value,name=value.")
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _whole(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -54,7 +55,7 @@ def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
         features = theatre.make(preset or "masks", n=n).features(vision=vision or "units")
     else:
         features = load_features(data)
-    return features.select(streams.split(",")) if streams else features
+    return features.select(words_of(streams)) if streams else features
 
 
 def options_of(*declare: Callable[[Any], None]) -> dict[str, Any]:
@@ -78,6 +79,27 @@ def given_of(options: argparse.Namespace, some: Mapping[str, Any]) -> dict[str, 
 def words_of(text: str | None) -> list[str]:
     """Read words joined by commas; nothing between two commas is none."""
     return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def ranges_of(option: str, words: str | None) -> list[int]:
+    """Read numbers and ranges of numbers joined by commas, such as 1-4,9."""
+    numbers: list[int] = []
+    for word in words_of(words):
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", word)
+        found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not found:
+            raise ValueError(f"{option} is {words}, expected numbers and ranges such as 1-4,9.")
+        numbers += found
+    return numbers
+
+
+def pairs_of(option: str, words: str, form: str = "name=value,name=value") -> dict[str, str]:
+    """Read names with what belongs to each, joined by commas; `form` says how they are written."""
+    pairs = [word.partition("=") for word in words_of(words)]
+    found = {name.strip(): value.strip() for name, _, value in pairs}
+    if not found or not all(found) or not all(found.values()):
+        raise ValueError(f"{option} is {words}, expected {form}.")
+    return found
 
 
 def add_scale(parser: argparse.ArgumentParser) -> None:
