@@ -24,12 +24,10 @@ class Joined(NamedTuple):
     Attributes:
         features: all samples and all streams; one that a sample does not have is masked.
         patterns: which streams are there -> how many samples have just these.
-        found: the name of each set -> how many samples it has.
     """
 
     features: FeatureSet
     patterns: dict[tuple[str, ...], int]
-    found: dict[str, int]
 
 
 def join(sets: Sequence[FeatureSet], *, name: str = "joined", folder: Path | None = None) -> Joined:
@@ -92,7 +90,7 @@ def join(sets: Sequence[FeatureSet], *, name: str = "joined", folder: Path | Non
         tuple(s for s, has in zip(joined.modalities, row, strict=True) if has)
         for row in there.tolist()
     )
-    return Joined(joined, dict(patterns), {one.name: len(one) for one in sets})
+    return Joined(joined, dict(patterns))
 
 
 def _check_meaning(sets: Sequence[FeatureSet]) -> None:
