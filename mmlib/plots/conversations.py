@@ -61,7 +61,8 @@ def dialogue_panel(turns: Clips, beliefs: Any, *, title: str = "") -> Figure:
     ax = figure.subplots()
     faces = turns.draw(size=64)[:, turns.script.num_frames // 2]
     first = int(turns.actor[0])
-    for name, x in (("who says what", 0.75), ("felt", 6.1), ("the model says", 7.7)):
+    heads = ("who says what", "felt", "the model says")
+    for name, x in zip(heads, COLUMNS.values(), strict=True):
         ax.text(x, -0.75, name, size=9.5, va="center", color=LINE, style="italic")
     for row, (sentence, label, actor) in enumerate(
         zip(turns.sentences, turns.labels.tolist(), turns.actor.tolist(), strict=True)
