@@ -163,14 +163,15 @@ def small_multiples(
         tiles.append(pixels(png_bytes(scene.figure)))
         alts.append(scene.alt)
         plt.close(scene.figure)
-    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    width = max(tile.shape[1] for tile in tiles)
     columns = columns or max(1, min(len(tiles), 1000 // width))
-    rows = -(-len(tiles) // columns)
-    sheet = Figure(figsize=(columns * width / DPI, rows * height / DPI), dpi=DPI)
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        below = (rows - row) * height - tile.shape[0]
-        sheet.figimage(tile, xo=column * width, yo=below, origin="upper")
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.shape[0] for tile in row) for row in rows]
+    sheet = Figure(figsize=(columns * width / DPI, sum(heights) / DPI), dpi=DPI)
+    for number, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            below = sum(heights[number:]) - tile.shape[0]
+            sheet.figimage(tile, xo=column * width, yo=below, origin="upper")
     return Scene(sheet, " ".join(alts))
 
 

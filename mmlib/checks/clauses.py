@@ -230,7 +230,7 @@ def a_batch_of_one_gives_the_same(candidate: Candidate, device: str) -> None:
         alone, among = call(model.eval(), one), call(model, batch)[3:4]
     tried = _tried(candidate, "sample 3 alone")
     shaped = alone.shape == among.shape
-    _expect(shaped, f"{tuple(among.shape)}", f"{tuple(alone.shape)}", tried)
+    _expect(shaped, f"an output {tuple(among.shape)}", f"{tuple(alone.shape)}", tried)
     same = torch.allclose(alone, among, atol=1e-5)
     _expect(same, "what it gets among others", _apart(alone, among), tried)
     finite = bool(torch.isfinite(call(model.train(), one)).all())

@@ -86,7 +86,8 @@ def contract_report(fusion: Any, *, device: str = "cpu") -> dict[str, str]:
             try:
                 keeps(candidate, device)
             except CheckFailed as broken:
-                found[name] = broken.got or broken.expected
+                tried = broken.tried.partition("; streams")[0]
+                found[name] = f"expected {broken.expected}; got {broken.got} ({tried})"
             except Exception as error:  # noqa: BLE001 - whatever a learner's module raises
                 found[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             if found[name] != "kept":

@@ -1,8 +1,9 @@
-"""Checks of lesson 14: a fair choice of settings, and a fusion of the learner's own."""
+"""Checks of lesson 14: a fair choice of settings, a fusion of the learner's own, what may be claimed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,3 +181,93 @@ def _learns(answer: Any) -> None:
         tried="forty samples, two streams, AdamW with a learning rate of 0.01",
         hint=3,
     )
+
+
+def claims(
+    right: Mapping[str, Array], groups: Array, tried: Mapping[str, int], rival: str
+) -> dict[str, tuple[float, float]]:
+    """Tell of each system that was tuned like the rival what it gains, and how soon chance gives as much."""
+    actors, place = np.unique(groups, return_inverse=True)
+    signs = np.array(list(product((1, -1), repeat=len(actors))))
+    found = {}
+    for name in right:
+        if name != rival and tried[name] == tried[rival]:
+            gain = right[name].mean(0) - right[rival].mean(0)
+            total = np.bincount(place.reshape(-1), weights=gain)
+            as_large = np.abs(signs @ total) >= abs(total.sum()) - 1e-9
+            found[name] = float(gain.mean()), float(as_large.mean())
+    least = 0.0
+    for rank, name in enumerate(sorted(found, key=lambda name: found[name][1])):
+        gain, p = found[name]
+        least = max(least, min(1.0, p * (len(found) - rank)))
+        found[name] = gain, least
+    return found
+
+
+@exercise("14.3", title="what may be claimed", reference=claims)
+def check_claims(answer: Any) -> None:
+    """Try one rival alone, several, unequal budgets, actors of unequal numbers of clips, seeds."""
+    expect.is_callable(answer, name="claims")
+    _alone(answer)
+    rng = np.random.default_rng(20_143)
+    names = ("concat", "jmt", "late", "avt_ca", "gated")
+    for actors, samples, count in ((5, 23, 3), (7, 61, 5), (9, 83, 4), (6, 37, 5)):
+        # Some speak more than others, and each in several places.
+        groups = np.concatenate([np.arange(actors), rng.integers(0, actors, samples - actors) ** 2])
+        groups = np.array([f"actor {number % actors}" for number in rng.permutation(groups)])
+        hard = rng.random(samples)
+        right, tried = {}, {}
+        for place, name in enumerate(names[:count]):
+            seeds = int(rng.integers(1, 5))
+            level = 0.35 + 0.22 * (place % 3) + 0.05 * place
+            right[name] = (rng.random((seeds, samples)) + hard) / 2 < level
+            tried[name] = 3
+        _expect_claims(answer, right, groups, tried, names[0], hint=3)
+        _expect_claims(answer, right, groups, tried, names[1], hint=3)
+        uneven = tried | {names[1]: 5}
+        _expect_claims(answer, right, groups, uneven, names[0], hint=1)
+        _expect_claims(answer, right, groups, uneven, names[1], hint=1)
+        _expect_claims(answer, right, groups, tried | {names[1]: 1}, names[0], hint=1)
+
+
+def _alone(answer: Any) -> None:
+    """One system and its rival: nothing to correct for, so that the test itself can be looked at."""
+    groups = np.repeat(np.array([3, 1, 7, 4]), [1, 2, 3, 4])
+    right = {"concat": np.zeros((2, 10), dtype=bool), "mine": np.zeros((2, 10), dtype=bool)}
+    right["mine"][:, [0, 1, 3, 4]] = True
+    right["mine"][0, 6] = True
+    right["concat"][:, 7] = True
+    tried = {"concat": 2, "mine": 2}
+    _expect_claims(answer, right, groups, tried, "concat", hint=2)
+    _expect_claims(answer, {n: r[:1] for n, r in right.items()}, groups, tried, "mine", hint=2)
+    same = {"concat": right["concat"], "mine": right["concat"][:1]}
+    _expect_claims(answer, same, groups, tried, "concat", hint=2)
+    twice = right | {"again": right["concat"], "once more": right["concat"][1:]}
+    _expect_claims(answer, twice, groups, dict.fromkeys(twice, 2), "concat", hint=3)
+
+
+def _expect_claims(
+    answer: Any,
+    right: dict[str, Array],
+    groups: Array,
+    tried: dict[str, int],
+    rival: str,
+    *,
+    hint: int,
+) -> None:
+    shapes = ", ".join(f"{name} {each.shape}" for name, each in right.items())
+    settings = ", ".join(f"{name} {number}" for name, number in tried.items())
+    words = f"right: {shapes}; {len(np.unique(groups))} actors; settings tried: {settings}; rival {rival}"
+    kept = {name: each.copy() for name, each in right.items()}
+    came = answer(dict(right), groups.copy(), dict(tried), rival)
+    same = all(np.array_equal(kept[name], each) for name, each in right.items())
+    expect.that(same, "the arrays as they were", got="changed ones", tried=words, hint=1)
+    expect.kind(came, dict, tried=words, hint=1)
+    wanted = claims(right, groups, tried, rival)
+    entries = ", ".join(wanted) or "none: nobody was tuned like the rival"
+    got = ", ".join(map(str, came)) or "none"
+    expect.that(set(came) == set(wanted), f"entries: {entries}", got=got, tried=words, hint=1)
+    for name, (gain, chance) in wanted.items():
+        mine, p = expect.pair(came[name], f"for {name} the gain and p", tried=words)
+        expect.close(mine, gain, name=f"the gain of {name}", tried=words, hint=2)
+        expect.close(p, chance, name=f"p of {name}", tried=words, hint=hint)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import blended_transform_factory
 
-from mmlib.plots.looks import CEILING, LOOKS, distinct_looks, new_figure, panel, styled
+from mmlib.plots.looks import CEILING, LOOKS, Look, distinct_looks, new_figure, panel, styled
 
 KEPT, BROKEN = "#009E73", "#D55E00"
 
@@ -38,6 +38,7 @@ def results_board(
     xlabel: str,
     title: str = "",
     zero: bool = False,
+    looks: Mapping[str, Look] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a row a system: interval, mean, a small ring for each seed, a red bar for its ceiling.
@@ -47,6 +48,7 @@ def results_board(
         xlabel: what the numbers are.
         title: what is shown.
         zero: the numbers are differences; a point is filled where the interval leaves out zero.
+        looks: name -> its look in the figures beside; who has none is a dark diamond.
         ax: the panel to draw on; a new figure without it.
 
     Raises:
@@ -56,10 +58,10 @@ def results_board(
         raise ValueError('the board is empty; write {"concat": Row(0.7, 0.66, 0.74)}')
     ax = panel(ax, 8.2, 1.3 + 0.44 * len(rows))
     beside = blended_transform_factory(ax.transAxes, ax.transData)
-    look = LOOKS["fusion"]
     if zero:
         ax.axvline(0, color="#6E6E6E", lw=1.2, zorder=0)
-    for place, row in enumerate(rows.values()):
+    for place, (name, row) in enumerate(rows.items()):
+        look = (looks or {}).get(name, LOOKS["fusion"])
         full = not zero or row.low > 0 or row.high < 0
         ax.plot(
             [row.low, row.high], [place] * 2, color=look.color, lw=2.2, ls="-", marker="|", ms=8
@@ -69,15 +71,13 @@ def results_board(
             place,
             ls="",
             marker=look.marker,
-            ms=7,
-            color=look.color,
+            ms=10,
+            mec="white" if full else look.color,
             mfc=look.color if full else "white",
-            mew=1.5,
+            mew=1.0 if full else 1.5,
         )
         for seed in row.seeds:
-            ax.plot(
-                seed, place + 0.27, ls="", marker="o", ms=4.5, color=LOOKS["text"].color, mfc="w"
-            )
+            ax.plot(seed, place + 0.29, ls="", marker="o", ms=4.5, color="#3D3D3D", mfc="w", mew=1)
         if row.ceiling is not None:
             ax.plot([row.ceiling] * 2, [place - 0.36, place + 0.36], color=CEILING, lw=2.6, ls="-")
         form = "+.3f" if zero else ".3f"
@@ -97,6 +97,7 @@ def growth(
     xlabel: str,
     ylabel: str,
     title: str = "",
+    looks: Mapping[str, Look] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how costs grow, both axes logarithmic, with the slopes of once and twice as guides.
@@ -106,34 +107,38 @@ def growth(
         xlabel: what grows.
         ylabel: what it costs.
         title: what is shown.
+        looks: name -> its look in the figures beside; else any that differ.
         ax: the panel to draw on; a new figure without it.
     """
-    ax = panel(ax, 6.4, 3.8)
-    for (name, (x, y)), look in zip(costs.items(), distinct_looks(list(costs)), strict=True):
+    ax = panel(ax, 7.4, 3.9)
+    looks = looks or dict(zip(costs, distinct_looks(list(costs)), strict=True))
+    for name, (x, y) in costs.items():
+        look = looks[name]
         ax.plot(x, y, color=look.color, ls=look.linestyle, marker=look.marker, ms=6, label=name)
     lengths = np.array(next(iter(costs.values()))[0], dtype=float)
     start = min(float(y[0]) for _, y in costs.values()) * 0.6
-    for power, words in ((1, "as long, as much"), (2, "twice as long, four times")):
-        ax.plot(
-            x,
-            start * (lengths / lengths[0]) ** power,
-            color="#9A9A9A",
-            ls=":" if power == 2 else "--",
-            lw=1,
-        )
+    for power, words in ((1, "in proportion"), (2, "with the square")):
+        end = start * (lengths[-1] / lengths[0]) ** power
+        grown = start * (lengths / lengths[0]) ** power
+        ax.plot(lengths, grown, color="#9A9A9A", ls=":" if power == 2 else "--", lw=1)
         ax.annotate(
             words,
-            (lengths[-1], start * (lengths[-1] / lengths[0]) ** power),
-            xytext=(5, 0),
+            (lengths[-1], end),
+            xytext=(7, 0),
             textcoords="offset points",
-            size=8.5,
+            size=9,
             color="#6E6E6E",
             va="center",
         )
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
     ax.set_xticks(lengths, [f"{each:g}" for each in lengths])
+    low, high = ax.get_ylim()
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    round_numbers = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
+    shown = [each for each in round_numbers if low <= each <= high]
+    ax.set_yticks(shown, [f"{each:g}" for each in shown])
     ax.minorticks_off()
-    ax.legend(loc="upper left")
+    ax.legend(loc="center left", bbox_to_anchor=(1.2, 0.5))
     return ax
 
 
@@ -176,16 +181,22 @@ def contract_matrix(reports: Mapping[str, Mapping[str, str]], *, title: str = ""
 
 
 @styled
-def winners(boards: Mapping[str, Mapping[str, float]], *, title: str = "") -> Axes:
+def winners(
+    boards: Mapping[str, Mapping[str, float]],
+    *,
+    title: str = "",
+    looks: Mapping[str, Look] | None = None,
+) -> Axes:
     """Draw several rankings side by side: a column each, the scores as markers, the favourite filled.
 
     Args:
         boards: favourite -> (system -> score).
         title: what is shown.
+        looks: name -> its look in the figures beside; else any that differ.
     """
     ax = panel(None, 8.6, 3.9)
     names = list(dict.fromkeys(name for board in boards.values() for name in board))
-    looks = dict(zip(names, distinct_looks(names), strict=True))
+    looks = looks or dict(zip(names, distinct_looks(names), strict=True))
     for column, (favourite, board) in enumerate(boards.items()):
         for name, score in board.items():
             look, mine = looks[name], name == favourite

@@ -14,7 +14,8 @@ from torch import nn
 from mmlib import widgets
 from mmlib.checks import CheckFailed
 from mmlib.checks.contract import CONTRACT, assert_contract, contract_report, try_out
-from mmlib.checks.lesson_14 import Fused, MyFusion, fair_choice
+from mmlib.checks.lesson_14 import Fused, MyFusion, claims, fair_choice
+from mmlib.metrics import bootstrap_interval, compare
 from mmlib.plots import png_bytes
 from mmlib.plots.board import Row, contract_matrix, growth, results_board, winners
 
@@ -280,7 +281,133 @@ FUSION = Answers(
     },
 )
 
-ANSWERS = [CHOICE, FUSION]
+CLAIMS = Answers(
+    "14.3",
+    misconceptions=(
+        Misconception(
+            "signs for clips",
+            "Clips of one actor succeed and fail together: whole actors change sides, or chance looks rarer than it is.",
+            edit=(
+                "np.bincount(place, weights=gain)",
+                "np.stack([part.sum() for part in np.array_split(gain, min(len(gain), 12))])",
+            ),
+        ),
+        Misconception(
+            "means of the actors",
+            "Sums: who speaks twice as much weighs twice as much, in the gain and so in the test.",
+            edit=(
+                "np.bincount(place, weights=gain)",
+                "np.bincount(place, weights=gain) / np.bincount(place)",
+            ),
+        ),
+        Misconception(
+            "one side only",
+            "Before the result was known, a loss would have been reported too: both sides count.",
+            edit=("abs(signs @ total) >= abs(total.sum())", "signs @ total >= total.sum()"),
+        ),
+        Misconception(
+            "larger, not as large",
+            "The real signs are one of the ways, so p is never 0: at least as large, with room for rounding.",
+            edit=(">= abs(total.sum()) - 1e-9", "> abs(total.sum()) + 1e-9"),
+        ),
+        Misconception(
+            "no correction",
+            "Who looks at six differences finds one by chance in one case of four.",
+            edit=("p * (len(found) - rank)", "p"),
+        ),
+        Misconception(
+            "the same factor for all",
+            "That is Bonferroni's way: safe too, and blinder. Holm's second is multiplied by m - 1.",
+            edit=("p * (len(found) - rank)", "p * len(found)"),
+        ),
+        Misconception(
+            "the factors the wrong way round",
+            "The smallest p is multiplied by m, the largest by one.",
+            edit=("p * (len(found) - rank)", "p * (rank + 1)"),
+        ),
+        Misconception(
+            "an order that turns round",
+            "No corrected p may lie below one whose own p was smaller.",
+            edit=(
+                "max(least, min(1.0, p * (len(found) - rank)))",
+                "min(1.0, p * (len(found) - rank))",
+            ),
+        ),
+        Misconception(
+            "a p above one",
+            "It is a share: cut it at one.",
+            edit=("min(1.0, p * (len(found) - rank))", "p * (len(found) - rank)"),
+        ),
+        Misconception(
+            "unequal tuning compared",
+            "With more tries than the rival a gain is partly the tries': nothing may be claimed.",
+            edit=("name != rival and tried[name] == tried[rival]", "name != rival"),
+        ),
+        Misconception(
+            "less tuning let in",
+            "Fewer tries than the rival is unequal too: a loss may then be the missing tries.",
+            edit=("tried[name] == tried[rival]", "tried[name] <= tried[rival]"),
+        ),
+        Misconception(
+            "corrected for all that were there",
+            "Only comparisons that are made count: the rival is none, nor is who was left out.",
+            edit=("(len(found) - rank)", "(len(right) - rank)"),
+        ),
+        Misconception(
+            "the first seed",
+            "The mean over the seeds is compared, as on the board.",
+            edit=(
+                "right[name].mean(0) - right[rival].mean(0)",
+                "right[name][0] - 1.0 * right[rival][0]",
+            ),
+        ),
+        Misconception(
+            "the mean of the actors as the gain",
+            "The gain is that of the board: over all clips together.",
+            edit=("gain.mean(), as_large", "(total / np.bincount(place)).mean(), as_large"),
+        ),
+    ),
+    alternatives=(
+        (
+            "def claims(right, groups, tried, rival):\n"
+            "    fair = [n for n in right if n != rival and tried[n] == tried[rival]]\n"
+            "    out, ps = {}, {}\n"
+            "    for n in fair:\n"
+            "        d = np.asarray(right[n], float).mean(axis=0) - np.asarray(right[rival], float).mean(axis=0)\n"
+            "        sums = [d[groups == g].sum() for g in set(groups.tolist())]\n"
+            "        totals = np.zeros(1)\n"
+            "        for s in sums:\n"
+            "            totals = np.concatenate([totals + s, totals - s])\n"
+            "        ps[n] = (np.abs(totals).round(9) >= abs(round(sum(sums), 9))).mean()\n"
+            "        out[n] = d.mean()\n"
+            "    left, floor, result = sorted(ps, key=ps.get), 0, {}\n"
+            "    while left:\n"
+            "        floor = min(1, max(floor, ps[left[0]] * len(left)))\n"
+            "        result[left[0]] = [out[left[0]], floor]\n"
+            "        left = left[1:]\n"
+            "    return result\n"
+        ),
+        (
+            "def claims(right, groups, tried, rival):\n"
+            "    names = [n for n in right if n != rival and tried[n] == tried[rival]]\n"
+            "    if not names:\n"
+            "        return {}\n"
+            "    actors = np.unique(groups)\n"
+            "    member = (np.asarray(groups)[:, None] == actors).astype(float)\n"
+            "    gains = np.stack([right[n].mean(0) - right[rival].mean(0) for n in names])\n"
+            "    ways = np.arange(2 ** len(actors))[:, None] >> np.arange(len(actors))\n"
+            "    totals = (gains @ member) @ (1 - 2 * (ways % 2)).T\n"
+            "    p = (np.abs(totals) > np.abs(totals[:, :1]) - 1e-7).mean(1)\n"
+            "    order = np.argsort(p)\n"
+            "    holm = np.maximum.accumulate(p[order] * np.arange(len(names), 0, -1)).clip(max=1)\n"
+            "    return {names[k]: (gains[k].mean(), h) for k, h in zip(order, holm)}\n"
+        ),
+    ),
+    constant="{'mine': (0.25, 0.5)}",
+    setup="from itertools import product",
+)
+
+ANSWERS = [CHOICE, FUSION, CLAIMS]
 
 
 @pytest.mark.parametrize("trial", trials(ANSWERS), ids=str)
@@ -431,20 +558,21 @@ def test_the_lessons_explorer_follows_its_controls():
 
     test = Test()
     test.labels, test.group = labels, np.repeat([f"actor {k}" for k in range(12)], 5)
-    streams = {"concat": ("text", "audio", "vision"), "late": ("text", "audio", "vision")}
-    streams |= {"concat AV": ("audio", "vision"), "JMT": ("audio", "vision")}
+    every, two = ("text", "audio", "vision"), ("audio", "vision")
+    streams = {"concat": every, "late": every, "concat AV": two, "JMT": two}
     said = {n: [torch.from_numpy(draw.normal(size=(60, 3))) for _ in range(2)] for n in streams}
     namespace = {
         "np": np, "torch": torch, "Row": Row, "results_board": results_board, "test": test,
-        "ALL": ("text", "audio", "vision"), "AV": ("audio", "vision"), "seeds": [0, 1],
+        "ALL": every, "AV": two, "seeds": [0, 1], "COMMONEST": 1, "LOOKS": {},
         "FIELD": {name: (name, some) for name, some in streams.items()},
+        "RIVAL": {every: "concat", two: "concat AV"},
         "ceilings": {"text+audio+vision": 0.8, "audio+vision": 0.7},
         "fair": {name: (0.1, 0.5) for name in streams},
         "play": lambda name, rate, seed: Answer(said[name][seed]),
         "METRICS": {"accuracy": "accuracy", "macro F1": "macro_f1"},
     }  # fmt: skip
     exec("from mmlib.metrics import bootstrap_interval, compare", namespace)  # noqa: S102
-    for name in ("row", "board"):
+    for name in ("decisions", "row", "board"):
         exec(lessons_own(name), namespace)  # noqa: S102
     explorer = widgets.explore(
         namespace["board"],
@@ -454,14 +582,22 @@ def test_the_lessons_explorer_follows_its_controls():
     )
     assert explorer.alt.startswith("Flagship, all, accuracy: ")
     share = np.mean([(o.argmax(1) == labels).double().mean() for o in said["JMT"]])
-    assert f"JMT {share:.3f} from" in explorer.alt
+    assert f"JMT {share:.3f} from" in explorer.alt and "majority 0.333 from" in explorer.alt
     seen = {explorer.output.value}
     for control, value in (("metric", "macro F1"), ("against", "concat"), ("who", "two streams")):
         explorer.controls[control].value = value
         seen.add(explorer.output.value)
     assert len(seen) == 4
-    assert explorer.alt.startswith("Flagship, two streams, against concat, difference in macro F1")
-    assert "late" not in explorer.alt and "JMT" in explorer.alt
+    assert explorer.alt.startswith(
+        "Flagship, two streams, each against the concat of its streams, difference in macro F1: JMT"
+    )
+    theirs, mine = (
+        [bootstrap_interval("macro_f1", o.argmax(1), labels, resamples=2).value for o in said[name]]
+        for name in ("concat AV", "JMT")
+    )
+    assert "late" not in explorer.alt and "majority" not in explorer.alt
+    told = float(explorer.alt.split("JMT ")[1].split(" from")[0])
+    assert told == pytest.approx(np.mean(mine) - np.mean(theirs), abs=0.03)
 
 
 def test_the_fair_choice_is_what_the_exercise_says():
@@ -469,3 +605,22 @@ def test_the_fair_choice_is_what_the_exercise_says():
     right = {"a": np.array([[[True, False]] * 2, [[False, True]] * 2])}
     setting, share = fair_choice(valid, right, 2)["a"]
     assert setting == 0 and share.tolist() == [1.0, 0.0]
+
+
+def test_what_may_be_claimed_is_the_librarys_paired_test_by_actor_with_holms_correction():
+    draw = np.random.default_rng(3)
+    groups = draw.integers(0, 7, 60)
+    right = {n: draw.random((3, 60)) < level for n, level in (("a", 0.8), ("b", 0.6), ("c", 0.55))}
+    truth = torch.ones(180, dtype=torch.long)
+    said = {n: torch.from_numpy(r.reshape(-1).astype(int)) for n, r in right.items()}
+    alone = {
+        n: compare("accuracy", said[n], said["c"], truth, groups=np.tile(groups, 3)) for n in "ab"
+    }
+    found = claims(right, groups, {"a": 2, "b": 2, "c": 2}, "c")
+    for name, one in alone.items():
+        assert found[name][0] == pytest.approx(one.difference)
+    first, second = sorted(one.p_value for one in alone.values())
+    assert sorted(p for _, p in found.values()) == pytest.approx(
+        [min(1, 2 * first), max(min(1, 2 * first), second)]
+    )
+    assert claims(right, groups, {"a": 2, "b": 2, "c": 1}, "c") == {}
