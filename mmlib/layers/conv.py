@@ -17,21 +17,28 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     Shape:
         - x: (B, T, D); mask: (B, T) bool or None -> (B, T, D)
+
+    Source:
+        Ioffe and Szegedy (2015); AVT-CA, Algorithms 1 and 6, have one.
+
+    Choices:
+        A-12: `TwoStreamBlock` takes it on request. C-19: what stands at a step that is not real,
+        be it NaN, touches no statistic and no other step.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalise each feature; in training by the statistics of the real steps."""
         if mask is None or not self.training:
             return super().forward(x.transpose(1, 2)).transpose(1, 2)
-        keep = mask.unsqueeze(-1).float()
-        count = keep.sum()
-        wide = x.float()
-        mean = (wide * keep).sum((0, 1)) / count.clamp(min=1)
-        centred = (wide - mean) * keep
+        absent = ~mask.unsqueeze(-1)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        count = mask.sum().to(wide.dtype)
+        mean = wide.masked_fill(absent, 0.0).sum((0, 1)) / count.clamp(min=1)
+        centred = (wide - mean).masked_fill(absent, 0.0)
         variance = centred.square().sum((0, 1)) / count.clamp(min=1)
         with torch.no_grad():
             # A batch without a real step teaches nothing; no branch, so that no device waits.
-            share = (self.momentum or 0.0) * (count > 0)
+            share = (self.momentum or 0.0) * (count > 0).to(wide.dtype)
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
             self.running_var.lerp_(unbiased, share)  # type: ignore[union-attr]

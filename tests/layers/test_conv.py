@@ -103,6 +103,24 @@ def test_masked_batch_norm_uses_the_real_steps_only(device):
     torch.testing.assert_close(ours.eval()(x, mask)[mask], peer.eval()(x[mask]))
 
 
+def test_masked_batch_norm_keeps_double_precision():
+    torch.manual_seed(0)
+    x, mask = 1e6 + torch.randn(3, 7, 5, dtype=torch.float64), padding([7, 4, 1], 7)
+    ours, peer = MaskedBatchNorm(5).double(), nn.BatchNorm1d(5).double()
+    torch.testing.assert_close(ours(x, mask)[mask], peer(x[mask]))
+    torch.testing.assert_close(ours.running_var, peer.running_var)
+
+
+def test_nothing_of_a_step_that_is_not_real_reaches_masked_batch_norm():
+    torch.manual_seed(0)
+    x, mask = torch.randn(3, 7, 5), padding([7, 4, 1], 7)
+    ours, peer = MaskedBatchNorm(5), MaskedBatchNorm(5)
+    out = ours(x.masked_fill(~mask[..., None], float("nan")), mask)
+    assert torch.equal(out[mask], peer(x, mask)[mask])
+    assert torch.equal(ours.running_mean, peer.running_mean)
+    assert torch.equal(ours.running_var, peer.running_var)
+
+
 def test_masked_batch_norm_without_padding_is_torchs():
     x = torch.randn(3, 7, 5)
     ours, peer = MaskedBatchNorm(5), nn.BatchNorm1d(5)
