@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from torch import Tensor, nn
 
 
@@ -25,6 +26,15 @@ class Case(NamedTuple):
         found = actual.detach().float().reshape(-1)[:: self.steps[name]].numpy()
         assert found.shape == self.outputs[name].shape
         return float(np.abs(found - self.outputs[name]).max() / np.abs(self.outputs[name]).max())
+
+    def compare(self, kept: dict[str, Tensor]) -> None:
+        """Hold shapes, means and deviations of the stages, and the outputs, against what is kept."""
+        for (name, shape), (mean, std) in zip(self.stages, self.moments.tolist(), strict=True):
+            assert list(kept[name].shape) == shape, name
+            assert kept[name].mean().item() == pytest.approx(mean, abs=1e-5 * std), name
+            assert kept[name].std().item() == pytest.approx(std, rel=1e-5), name
+        for name in self.outputs:
+            assert self.error(name, kept[name]) < 1e-5, name
 
 
 class Golden:

@@ -39,12 +39,7 @@ def test_numbers_are_the_public_ones(golden):
         trunk.load_state_dict(case.weights, strict=True)
         with torch.no_grad():
             kept["features"] = trunk(case.inputs["x"])
-        for (name, shape), (mean, std) in zip(case.stages, case.moments.tolist(), strict=True):
-            assert list(kept[name].shape) == shape, name
-            assert kept[name].mean().item() == pytest.approx(mean, abs=1e-5 * std), name
-            assert kept[name].std().item() == pytest.approx(std, rel=1e-5), name
-        for name in ("modulator", "local", "features"):
-            assert case.error(name, kept[name]) < 1e-5, name
+        case.compare(kept)
 
 
 # --- strict loading

@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from builder import editions, lessons
+from lab import FLAGS, chromium
 
 TOY = Path(__file__).parent / "fixtures" / "98_toy.py"
 
@@ -43,6 +45,19 @@ def toy_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in lessons.build(root / "notebooks" / "src" / TOY.name, root, slack=10):
         editions.write(root / file.path, file.text)
     return root
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, the one that the system has; skips where it or Playwright is absent."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = chromium()
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from controls import CONTROLS, LESSONS, ROOT, explorers
-from lab import FLAGS, Page, chromium, copy_course, jupyterlab
+from lab import Page, copy_course, jupyterlab
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -25,18 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a JupyterLab of our own."""
     with jupyterlab(copy_course(tmp_path_factory.mktemp("browser") / "course")) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, the one that the system has."""
-    found = chromium()
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 def edition(stem: str) -> str:

@@ -1,7 +1,6 @@
 """The pages of `make course`: they open from disk in a browser, and lead from one to the next."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from builder.cells import BuildError
 from builder.formulas import PIECES
 from builder.lessons import sources
 from builder.read import read_lesson
-from lab import FLAGS, ROOT, chromium
+from lab import ROOT
 
 COURSE = [read_lesson(path) for path in sources(ROOT)]
 SHOWN = [COURSE[4], COURSE[5], COURSE[-1]]  # two neighbours, and the newest
@@ -41,18 +40,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored = {each.stem: root / "notebooks" / f"{each.stem}.ipynb" for each in SHOWN}
     pages.write_site(root, COURSE, stored, {SHOWN[0].number: 8.83})
     return root / "build"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    found = chromium()
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 def opened(browser: Any, file: Path, viewport: dict[str, int] = DESK) -> tuple[Any, list[str]]:
