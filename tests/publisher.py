@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 RECORD = "/api/records/1188976"
 CREMAD = "CheyneyComputerScience/CREMA-D"
+MELD = "declare-lab/MELD"
 
 
 def zipped(members, compression=zipfile.ZIP_STORED):
@@ -120,3 +121,19 @@ class Cremad(Publisher):
 
     def place(self, name):
         return f"/media/{CREMAD}/master/{name}"
+
+
+class Meld(Publisher):
+    """The csv files of MELD in git: the tree, with each file's checksum and size, and the contents."""
+
+    def add(self, name, content, sha=None):
+        self.files[self.place(name)] = content
+        sha = sha or hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        tree = f"/repos/{MELD}/git/trees/master"
+        listing = json.loads(self.files.get(tree, b'{"tree": [], "truncated": false}'))
+        entry = {"path": f"data/MELD/{name}", "type": "blob", "sha": sha, "size": len(content)}
+        listing["tree"].append(entry)
+        self.files[tree] = json.dumps(listing).encode()
+
+    def place(self, name):
+        return f"/{MELD}/master/data/MELD/{name}"

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from publisher import RECORD, Cremad, Ravdess, zipped
+from publisher import MELD, RECORD, Cremad, Meld, Ravdess, zipped
 
 from mmlib.cli import main
 
@@ -161,3 +161,66 @@ def test_a_download_killed_half_way_goes_on_where_it_was(download, publisher, tm
     assert publisher.asked[0] == (RECORD, None) and publisher.of(ONE) == [f"bytes={here}-"]
     assert (tmp_path / CLIP).read_bytes() == bytes(range(256)) * 2_000
     assert not (tmp_path / ".download").exists()
+
+
+@pytest.fixture
+def meld():
+    publisher = Meld()
+    for split in ("train", "dev", "test"):
+        publisher.add(f"{split}_sent_emo.csv", f"Utterance\r\n{split}\r\n".encode() * 999)
+    yield publisher
+    publisher.close()
+
+
+def test_the_sentences_of_meld_are_verified_by_gits_own_checksums(download, meld, tmp_path):
+    asked = {"dataset": "meld", "actors": None, "url": meld.url}
+    code, out, err = download(**asked)
+    assert code == 0, err
+    assert (tmp_path / "dev_sent_emo.csv").read_bytes() == meld.files[
+        meld.place("dev_sent_emo.csv")
+    ]
+    assert "3 files fetched" in out and "no checksum is published" not in err.split("Asking")[1]
+    assert "GPL-3.0" in err and "MELD.Raw.tar.gz" in err, "how one gets the recordings"
+    assert f"python -m mmlib prepare --dataset meld --root {tmp_path}" in out
+    (tmp_path / "test_sent_emo.csv").write_bytes(b"x" * 13986)  # of the right size
+    code, out, _ = download(**asked)
+    assert code == 0 and "1 files fetched, 2 were there, 0 failed" in out
+    assert b"test\r\n" in (tmp_path / "test_sent_emo.csv").read_bytes()
+
+
+def test_a_sentence_file_that_is_not_what_git_says_is_not_kept(download, meld, tmp_path):
+    name = "train_sent_emo.csv"
+    del meld.files[f"/repos/{MELD}/git/trees/master"]
+    meld.add(name, b"Utterance\nother\n", sha="0" * 40)
+    for split in ("dev", "test"):
+        meld.add(f"{split}_sent_emo.csv", b"Utterance\nfine\n")
+    code, _, err = download(dataset="meld", actors=None, url=meld.url)
+    assert code == 1 and f"what came as {name} does not have the checksum it must have" in err
+    assert sorted(path.name for path in tmp_path.glob("*.csv")) == [
+        "dev_sent_emo.csv",
+        "test_sent_emo.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "says"),
+    [
+        ("mosei", "CMU-MOSEI is given out by its authors' toolkit, https://"),
+        ("affwild2", "on a signed request"),
+        ("imdb", "expected one of ravdess, cremad, meld"),
+    ],
+)
+def test_what_no_command_fetches_is_explained(download, publisher, dataset, says):
+    code, _, err = download(dataset=dataset)
+    assert code == 2 and says in err and err.count("\n") == 1 and not publisher.asked
+
+
+def test_meld_has_no_actors(download, meld):
+    code, _, err = download(dataset="meld", url=meld.url)
+    assert code == 2 and "meld is not divided by actors; leave them out" in err
+
+
+def test_a_repository_without_the_files_is_said(download, meld):
+    meld.files[f"/repos/{MELD}/git/trees/master"] = b'{"tree": [{"path": "README.md"}]}'
+    code, _, err = download(dataset="meld", actors=None, url=meld.url)
+    assert code == 2 and "has no data/MELD/train_sent_emo.csv any more" in err

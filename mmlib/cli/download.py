@@ -1,4 +1,4 @@
-"""`download`: fetch RAVDESS or CREMA-D from its publisher, after a word on what one may do with it."""
+"""`download`: fetch a public data set from its publisher, after a word on what one may do with it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "download",
-        help="fetch a public data set of recordings",
+        help="fetch a public data set",
         description="Fetch a public data set, verify it and unpack it. Broken off, the same command "
         "goes on where it stopped; what is there is verified and not fetched again. RAVDESS: parts "
         "video-speech (the default), audio-speech, video-song, audio-song; actors 1 to 24. CREMA-D: "
-        "parts video (the default), audio; actors 1001 to 1091.",
+        "parts video (the default), audio; actors 1001 to 1091. MELD: the sentences and annotations; "
+        "how one gets its recordings is said before anything is fetched.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--dataset", required=True, choices=("ravdess", "cremad"))
+    parser.add_argument("--dataset", required=True, help="ravdess, cremad or meld")
     parser.add_argument("--out", metavar="DIR", help="a folder (default: data/ and the name)")
     parser.add_argument("--parts", help="several with commas: video-speech,audio-speech")
     parser.add_argument("--actors", help="only these, such as 1-4,9 (default: all)")
@@ -40,8 +41,13 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask, fetch, and say what came of it; 1 where a file could not be had."""
-    from mmlib.data.download import SOURCES, download
+    from mmlib.data.download import ELSEWHERE, SOURCES, download
 
+    known = ", ".join(SOURCES)
+    if options.dataset in ELSEWHERE:
+        raise ValueError(f"{ELSEWHERE[options.dataset]}; this command fetches {known}.")
+    if options.dataset not in SOURCES:
+        raise ValueError(f"--dataset is {options.dataset!r}, expected one of {known}.")
     source = SOURCES[options.dataset]
     parts = words_of(options.parts) if options.parts else None
     actors = ranges_of("--actors", options.actors) if options.actors else None

@@ -6,10 +6,11 @@ that of the first download is kept, and later ones are held against it (trust on
 """
 
 from mmlib.data.download.fetching import Downloaded, download
-from mmlib.data.download.sources import SOURCES, RemoteFile, Source
+from mmlib.data.download.sources import ELSEWHERE, SOURCES, RemoteFile, Source
 from mmlib.data.download.transfer import DownloadError, ResumingDownloader, UnreachableError
 
 __all__ = [
+    "ELSEWHERE",
     "SOURCES",
     "DownloadError",
     "Downloaded",

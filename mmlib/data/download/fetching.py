@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
@@ -102,9 +103,11 @@ def _choice(
             f"{source.name} has no part '{', '.join(strange)}'; its parts are "
             f"{', '.join(source.parts)}."
         )
+    if not source.actors and actors is not None:
+        raise DownloadError(f"{source.name} is not divided by actors; leave them out.")
     numbers = list(source.actors) if actors is None else sorted(set(actors))
     unknown = [number for number in numbers if number not in source.actors]
-    if unknown or not numbers:
+    if unknown or (source.actors and not numbers):
         raise DownloadError(
             f"{source.name} has no actor {unknown[0] if unknown else ''}; its actors are "
             f"{source.actors.start} to {source.actors.stop - 1}."
@@ -228,6 +231,8 @@ class _Run:
         part = whole.with_name(f"{whole.name}.part")
         if file.checksum is None:  # nothing could tell whether old and new bytes fit together
             part.unlink(missing_ok=True)
+        if _of_git(file):  # else pooch would take what lies there, which is not right
+            whole.unlink(missing_ok=True)
         last = 0
 
         def show(position: int) -> None:
@@ -248,11 +253,14 @@ class _Run:
             try:
                 self.pooch.retrieve(
                     file.url,
-                    known_hash=file.checksum,
+                    known_hash=None if _of_git(file) else file.checksum,
                     fname=whole.name,
                     path=self.staging,
                     downloader=loader,
                 )
+                if _of_git(file) and not self._is_right(whole, file):
+                    whole.unlink()
+                    raise ValueError
                 return
             except DownloadError:
                 raise
@@ -278,6 +286,9 @@ class _Run:
         if file.size is not None and path.stat().st_size != file.size:
             return False
         kind, _, digest = file.checksum.partition(":")
+        if _of_git(file):
+            content = path.read_bytes()
+            return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == digest
         return self.pooch.file_hash(str(path), alg=kind) == digest
 
     def _with_first_use(self, file: RemoteFile) -> RemoteFile:
@@ -322,6 +333,11 @@ class _Run:
     def _bar(self, what: str, total: int | None, **how: Any) -> tqdm:
         settings: dict[str, Any] = {"unit": "B", "unit_scale": True} | how
         return tqdm(total=total, desc=what, disable=not self.progress, **settings)
+
+
+def _of_git(file: RemoteFile) -> bool:
+    """Say whether a file is known by git's own checksum, which pooch does not compute."""
+    return (file.checksum or "").startswith("git:")
 
 
 def _bytes(count: int) -> str:

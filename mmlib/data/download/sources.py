@@ -21,7 +21,11 @@ _TRIES = 4
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set; checksum ("md5:...", "sha256:...") and size where they are published."""
+    """A file of a data set, with checksum and size where they are published.
+
+    A checksum is "md5:...", "sha256:...", or "git:...": what git calls the content by, which is the
+    SHA-1 of its size and itself.
+    """
 
     name: str
     url: str
@@ -51,7 +55,7 @@ class Source:
     citation: str
     parts: dict[str, str]  # name -> what it is
     default: str
-    actors: range
+    actors: range  # empty where nothing is divided by actors
     lister: Lister
     otherwise: str  # where else to look when the publisher fails
 
@@ -178,14 +182,7 @@ def _cremad(
             "https://media.githubusercontent.com",
         )
     )
-    tree = f"{api}/repos/{_REPOSITORY}/git/trees/master?recursive=1"
-    try:
-        listing = json.loads(_fetch(tree, session))
-        paths = sorted(entry["path"] for entry in listing["tree"])
-        if listing.get("truncated"):
-            raise DownloadError(f"{tree} is cut short, so recordings would be missing.")
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise DownloadError(f"{tree} is no listing of a repository.") from None
+    paths = sorted(entry["path"] for entry in _tree(api, _REPOSITORY, session))
     wanted = set(actors)
     names = []
     for part in parts:
@@ -213,6 +210,46 @@ def _cremad(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+_MELD = "declare-lab/MELD"
+
+
+def _meld(
+    parts: Sequence[str],
+    actors: Sequence[int],
+    base: str | None,
+    session: Any,
+    known: Known,
+    progress: bool,
+) -> list[RemoteFile]:
+    """List the csv files, with the checksum by which git itself knows each, and its size."""
+    api, raw = (
+        (base, base) if base else ("https://api.github.com", "https://raw.githubusercontent.com")
+    )
+    listed = {entry["path"]: entry for entry in _tree(api, _MELD, session)}
+    files = []
+    for split in ("train", "dev", "test"):
+        name = f"{split}_sent_emo.csv"
+        entry = listed.get(f"data/MELD/{name}", {})
+        sha, size = str(entry.get("sha")), entry.get("size")
+        if not re.fullmatch("[0-9a-f]{40}", sha) or not isinstance(size, int):
+            raise DownloadError(f"{_MELD} has no data/MELD/{name} any more.")
+        files.append(RemoteFile(name, f"{raw}/{_MELD}/master/data/MELD/{name}", f"git:{sha}", size))
+    return files
+
+
+def _tree(api: str, repository: str, session: Any) -> list[dict[str, Any]]:
+    """List the files of a repository on GitHub."""
+    tree = f"{api}/repos/{repository}/git/trees/master?recursive=1"
+    try:
+        listing = json.loads(_fetch(tree, session))
+        entries = [{**entry, "path": str(entry["path"])} for entry in listing["tree"]]
+        if listing.get("truncated"):
+            raise DownloadError(f"{tree} is cut short, so files would be missing.")
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError):
+        raise DownloadError(f"{tree} is no listing of a repository.") from None
+    return entries
 
 
 def _fetch(url: str, session: Any, *, missing: str | None = None) -> str:
@@ -282,4 +319,29 @@ SOURCES = {
         otherwise="when GitHub's budget for large files is used up, the authors' mirror "
         "https://gitlab.com/cs-cooper-lab/crema-d-mirror has the recordings, too.",
     ),
+    "meld": Source(
+        name="meld",
+        title="MELD, the Multimodal EmotionLines Dataset: the annotations",
+        home=f"https://github.com/{_MELD}",
+        licence="GPL-3.0 (the annotations)",
+        licence_url="https://www.gnu.org/licenses/gpl-3.0.html",
+        terms="the recordings are from a TV series; do not pass them on. They are not fetched by this "
+        "command: they are one archive of some 10 GB, for which no checksum is published, "
+        "http://web.eecs.umich.edu/~mihalcea/downloads/MELD.Raw.tar.gz; unpack it, and the archives "
+        "in it, beside the csv files.",
+        citation="Poria, Hazarika, Majumder, Naik, Cambria and Mihalcea (2019), ACL, 527 to 536.",
+        parts={"sentences": "sentences, speakers, emotions and time stamps (three csv files)"},
+        default="sentences",
+        actors=range(0),
+        lister=_meld,
+        otherwise="the three files lie in data/MELD of the repository and may be fetched by hand.",
+    ),
+}
+
+#: Data sets that no command can fetch, and how one gets them.
+ELSEWHERE = {
+    "mosei": "CMU-MOSEI is given out by its authors' toolkit, "
+    "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK",
+    "affwild2": "Aff-Wild2 is given out by its authors on a signed request, "
+    "https://sites.google.com/view/dimitrioskollias/databases/aff-wild2",
 }
