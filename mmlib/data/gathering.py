@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ from mmlib.data.clip_streams import stack_clips
 from mmlib.data.clip_table import Clip, class_numbers
 from mmlib.data.feature_cache import FeatureCache, Kept
 from mmlib.data.feature_folder import FeatureWriter
-from mmlib.data.feature_set import FeatureSet
+from mmlib.data.feature_set import FeatureError, FeatureSet
 from mmlib.data.features import load_features
 
 _AT_ONCE = 16
@@ -34,11 +35,33 @@ class Taking(Protocol):
     def lengths(self) -> dict[str, int]:
         """How many steps of each stream are kept at most."""
 
+    def bytes_for(self, clips: int, streams: Sequence[str]) -> int:
+        """How much so many clips take at most."""
+
     def identity(self, stream: str) -> list[object]:
         """Tell whatever decides the features of a stream: others' in a cache do not count."""
 
     def take(self, path: Path, stream: str) -> Kept:
         """Make the features of a clip; a `MediaError` says why there are none."""
+
+
+def refuse_full_disk(place: Path, needed: int) -> None:
+    """Look, before hours of work, whether it can end well.
+
+    Args:
+        place: a folder that need not be there yet.
+        needed: bytes that will be written there.
+
+    Raises:
+        FeatureError: fewer are free.
+    """
+    there = next(folder for folder in place.absolute().parents if folder.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise FeatureError(
+            f"this needs up to {needed / 1e6:,.1f} MB in {place}, but {free / 1e6:,.1f} MB are free "
+            "there; make room, or take fewer clips, frames or pixels."
+        )
 
 
 def gather(

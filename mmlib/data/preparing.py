@@ -23,7 +23,7 @@ from mmlib.data.extras import load_extra
 from mmlib.data.faces import Detect, centre_squares, crop_faces, identity_of
 from mmlib.data.feature_cache import FeatureCache, Kept
 from mmlib.data.feature_set import FeatureError, FeatureSet
-from mmlib.data.gathering import Given, Taking, gather
+from mmlib.data.gathering import Given, Taking, gather, refuse_full_disk
 from mmlib.data.media import MediaError, Window, centred_window, read_frames, read_sound
 from mmlib.data.sound import log_mel, mfcc
 from mmlib.data.working import in_processes
@@ -177,8 +177,8 @@ def prepare(
         C-02: the order of the classes is given, never guessed. C-19: masks tell what is padding.
 
     Raises:
-        FeatureError: no stream could be had of any clip, or the labels and the class names do not
-            fit together.
+        FeatureError: no stream could be had of any clip, the labels and the class names do not fit
+            together, or the disk has no room for it.
     """
     class_numbers(clips, class_names)  # nothing should be computed that cannot be labelled
     given = given or {}
@@ -191,6 +191,10 @@ def prepare(
         missing = tuple(one for one in streams if kept[one].load(clip, one) is None)
         if missing:
             tasks[row] = _Task(clip, missing, recipe, Path(cache))
+    needed = sum(recipe.bytes_for(1, one.streams) for one in tasks.values() if one.clip.path)
+    if folder is not None:
+        needed += recipe.bytes_for(sum(clip.path is not None for clip in clips), streams)
+    refuse_full_disk(Path(cache), needed)
     reasons: dict[int, dict[str, str]] = {}
     for row, outcome in _with_bar(tasks, len(clips), workers, progress):
         reasons[row] = outcome

@@ -1,6 +1,8 @@
 """From clips to features: the same seconds of both streams, nothing lost, nothing done twice."""
 
 import os
+import shutil
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -174,6 +176,19 @@ def test_the_file_is_as_large_as_was_said_and_is_read_back(tmp_path):
     again = load_features(tmp_path / "features.npz")
     assert torch.equal(again.inputs["vision"], result.features.inputs["vision"])
     assert Recipe().bytes_for(1440) == pytest.approx(3.26e9, rel=0.01)
+
+
+def test_what_the_disk_has_no_room_for_is_refused_before_any_work(tmp_path, monkeypatch):
+    paths = [whole(tmp_path / f"{n}.mp4") for n in range(3)]
+    needed, usage = Recipe(size=20).bytes_for(3), namedtuple("usage", ["total", "used", "free"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed - 1))
+    with pytest.raises(FeatureError, match=r"needs up to 0.1 MB .*make room, or take fewer clips"):
+        made(paths, Recipe(size=20))
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed))
+    assert made(paths, Recipe(size=20)).computed == 3
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 0))
+    assert made(paths, Recipe(size=20)).computed == 0, "what is cached needs no more room"
 
 
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
