@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmlib.checks.lesson_06 import decoder_floor
 from mmlib.data import FeatureSet, Standardised
 from mmlib.losses import Phase
 from mmlib.systems import CAMMAAETConfig, build
@@ -15,7 +16,6 @@ from mmlib.systems.ca_mmaaet.adversarial import (
     SCHEDULES,
     discriminator_loss,
     generator_loss,
-    reconstruction_floor,
     reconstruction_loss,
 )
 from mmlib.training import fit, seed_everything
@@ -100,18 +100,17 @@ def test_adversarial_losses_are_binary_cross_entropy_from_logits():
 
 def test_the_decoders_floor_has_its_closed_form():
     """A pair (a, b) costs ((a - b) / 2)^2 at its mean m, and m^2 more where m < 0 behind a ReLU."""
-    frames = torch.tensor([[1.0], [3.0], [-1.0], [-3.0], [2.0], [-1.0]])
-    assert reconstruction_floor(frames, out_activation=None) == pytest.approx(
-        (1 + 1 + 2.25) * 2 / 6
-    )
-    assert reconstruction_floor(frames) == pytest.approx(((1 + 1 + 2.25) + 4) * 2 / 6)
-    assert reconstruction_floor(torch.tensor([[1.0], [3.0], [5.0]])) == pytest.approx(2 / 3)
+    frames = torch.tensor([[[1.0], [3.0], [-1.0], [-3.0], [2.0], [-1.0]]])
+    assert decoder_floor(frames, 2, relu=False) == pytest.approx((1 + 1 + 2.25) * 2 / 6)
+    assert decoder_floor(frames, 2, relu=True) == pytest.approx(((1 + 1 + 2.25) + 4) * 2 / 6)
+    odd = torch.tensor([[[1.0], [3.0], [5.0]]])
+    assert decoder_floor(odd, 2, relu=True) == pytest.approx(2 / 3)
 
 
 def test_the_floor_of_standard_normal_frames_is_three_quarters_and_one_half_without_relu():
     frames = torch.randn(400, 10, 50, generator=torch.Generator().manual_seed(0))
-    assert reconstruction_floor(frames).mean() == pytest.approx(0.75, abs=0.01)
-    assert reconstruction_floor(frames, out_activation=None).mean() == pytest.approx(0.5, abs=0.01)
+    assert decoder_floor(frames, 2, relu=True) == pytest.approx(0.75, abs=0.01)
+    assert decoder_floor(frames, 2, relu=False) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("out_activation", ["relu", None])
@@ -120,7 +119,7 @@ def test_no_output_of_the_decoder_gets_under_the_floor_and_the_best_one_reaches_
     frames = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(0))
     free = torch.zeros(3, 4, 2, requires_grad=True)
     optimiser = torch.optim.SGD([free], lr=2.0)
-    floor = reconstruction_floor(frames, out_activation=out_activation).mean()
+    floor = decoder_floor(frames, 2, relu=out_activation is not None)
     with torch.no_grad():
         free += 0.1
     for _ in range(300):

@@ -44,29 +44,6 @@ def reconstruction_loss(
     return (torch.where(real, each, 0.0).sum(1) / real.sum(1).clamp(min=1)).mean()
 
 
-def reconstruction_floor(frames: Tensor, *, out_activation: str | None = "relu") -> Tensor:
-    """Compute the lowest loss that the decoder can reach on these frames, whatever the latent is.
-
-    Frames come out in equal pairs, so the best value for a pair is its mean; behind a ReLU, the mean
-    or zero. For independent N(0, 1) frames that leaves 1/2 without the ReLU and 3/4 with it.
-
-    Shape:
-        - frames: (..., T, D); an odd last frame is rebuilt alone -> (...)
-
-    Choices:
-        C-05: the floor is kept as the paper has it; `out_activation=None` lifts the ReLU's part.
-    """
-    steps = frames.shape[-2]
-    left, right = frames[..., 0::2, :], frames[..., 1::2, :]
-    if steps % 2:
-        right = torch.cat([right, left[..., -1:, :]], dim=-2)
-    best = (left + right) / 2
-    if out_activation == "relu":
-        best = best.clamp(min=0.0)
-    rebuilt = best.repeat_interleave(2, dim=-2)[..., :steps, :]
-    return ((frames - rebuilt) ** 2).mean((-2, -1))
-
-
 def discriminator_loss(discriminator: nn.Module, latent: Tensor) -> Tensor:
     """Compute the binary cross-entropy of telling latents (0) from as many draws of N(0, I) (1).
 
@@ -101,7 +78,11 @@ def generator_loss(validity: Tensor) -> Tensor:
 
 
 def losses(discriminator: nn.Module, output: Any, batch: Any) -> dict[str, Tensor]:
-    """Compute all losses of a batch by name, each a mean over its samples."""
+    """Compute all losses of a batch by name, each a mean over its samples.
+
+    Shape:
+        - output: what CA-MMAAET says of the batch -> name -> a scalar
+    """
     return {name: part(discriminator, output, batch) for name, part in _PARTS.items()}
 
 
