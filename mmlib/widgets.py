@@ -154,7 +154,11 @@ def explore(draw: Draw, **controls: Any) -> Explorer:
 def small_multiples(
     draw: Draw, settings: Sequence[Mapping[str, Any]], *, columns: int | None = None
 ) -> Scene:
-    """Draw one picture for each setting, side by side as far as a page is wide, into one figure."""
+    """Draw one picture for each setting, side by side as far as a page is wide, into one figure.
+
+    Raises:
+        ValueError: there is no setting.
+    """
     if not settings:
         raise ValueError("small_multiples needs at least one setting, for example [{'lag': 0}]")
     tiles, alts = [], []

@@ -91,6 +91,9 @@ def exercise(
         title: what the passing line says.
         reference: the right answer, which `use` gives to learners who have none yet.
         forbidden: further callables that would be the answer without the work.
+
+    Raises:
+        ValueError: the number is written otherwise.
     """
     if not re.fullmatch(r"\d\d\.\d+", number):
         raise ValueError(f"an exercise's number is two digits, a point, a digit: not {number!r}")

@@ -82,7 +82,11 @@ def words_of(text: str | None) -> list[str]:
 
 
 def ranges_of(option: str, words: str | None) -> list[int]:
-    """Read numbers and ranges of numbers joined by commas, such as 1-4,9."""
+    """Read numbers and ranges of numbers joined by commas, such as 1-4,9.
+
+    Raises:
+        ValueError: a word is neither, or a range is empty.
+    """
     numbers: list[int] = []
     for word in words_of(words):
         match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", word)
@@ -94,7 +98,11 @@ def ranges_of(option: str, words: str | None) -> list[int]:
 
 
 def pairs_of(option: str, words: str, form: str = "name=value,name=value") -> dict[str, str]:
-    """Read names with what belongs to each, joined by commas; `form` says how they are written."""
+    """Read names with what belongs to each, joined by commas; `form` says how they are written.
+
+    Raises:
+        ValueError: there is none, or one lacks its name or what belongs to it.
+    """
     pairs = [word.partition("=") for word in words_of(words)]
     found = {name.strip(): value.strip() for name, _, value in pairs}
     if not found or not all(found) or not all(found.values()):
@@ -136,7 +144,11 @@ def add_balance(parser: argparse.ArgumentParser) -> None:
 
 
 def balance_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Read what `add_balance` declared: those that were given, as `train_system` takes them."""
+    """Read what `add_balance` declared: those that were given, as `train_system` takes them.
+
+    Raises:
+        ValueError: the weights are no numbers.
+    """
     given: dict[str, Any] = {
         name: getattr(options, name)
         for name in ("class_weights", "sampling", "modality_dropout", "monitor")
@@ -185,7 +197,11 @@ def add_smooth(parser: argparse.ArgumentParser) -> None:
 
 
 def smoothing(words: str | None, features: FeatureSet) -> list[int] | None:
-    """Read over how many steps each target is smoothed."""
+    """Read over how many steps each target is smoothed.
+
+    Raises:
+        ValueError: the labels are classes, or there is not a whole number for each target.
+    """
     if words is None:
         return None
     if features.class_names is not None:
@@ -298,7 +314,11 @@ def refuse_overwriting(out: Path, sources: Sequence[str]) -> None:
 
 
 def find_device(name: str) -> str:
-    """Choose a GPU where there is one."""
+    """Choose a GPU where there is one.
+
+    Raises:
+        ValueError: one is asked for by name and there is none.
+    """
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

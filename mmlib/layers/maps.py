@@ -8,6 +8,14 @@ from torch import Tensor
 def check_map(x: Tensor, channels: int, what: str) -> None:
     """Refuse what is no map of so many channels.
 
+    Args:
+        x: what came.
+        channels: that it should have.
+        what: got it, for the message.
+
+    Shape:
+        - x: (N, channels, H, W)
+
     Raises:
         ValueError: it has another number of axes or of channels.
     """

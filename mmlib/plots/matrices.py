@@ -71,7 +71,11 @@ def attention_map(
 
 
 def outline(ax: Axes, cells: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Draw a thick line round the cells that are True."""
+    """Draw a thick line round the cells that are True.
+
+    Raises:
+        ValueError: there are not as many cells as weights.
+    """
     if cells.shape != shape:
         raise ValueError(
             f"planted has shape {cells.shape}, the weights have {shape}; they must agree"

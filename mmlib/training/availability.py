@@ -153,7 +153,11 @@ def judge_falling(
     seed: int = 0,
     ceilings: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Judge falling availability; see `falling_availability`."""
+    """Judge falling availability; see `falling_availability`.
+
+    Raises:
+        ValueError: no rate, one outside [0, 1], or no draw.
+    """
     _check_rates(rates)
     if draws < 1:
         raise ValueError(f"draws is {draws}, expected at least 1.")

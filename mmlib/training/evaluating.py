@@ -76,7 +76,12 @@ def evaluate(
 
 
 def score(outputs: Tensor, dataset: FeatureSet) -> dict[str, Any]:
-    """Compute the metrics of outputs that `predict` gave."""
+    """Compute the metrics of outputs that `predict` gave.
+
+    Shape:
+        outputs: `(N, C)`, `(N, K)` or `(N, T, K)`; returns numbers by name, of classes also the
+        confusion, C rows of C counts.
+    """
     count = len(dataset)
     if dataset.class_names is None:
         mask = Batch({}, dataset.masks, dataset.labels).label_mask

@@ -32,7 +32,11 @@ class Majority(nn.Module):
     """Say the same of every sample: the class frequencies, or the mean targets, of the train split.
 
     Shape:
-        called with any streams `(B, T, D)`; returns logits `(B, C)` or a prediction `(B, K)`.
+        called with any streams `(B, T, D)`; returns logits `(B, C)`, or a prediction `(B, K)` or, where
+        each step has labels, `(B, T, K)`.
+
+    Raises:
+        ValueError: no stream came, so nothing says how many samples there are.
     """
 
     def __init__(self, *, config: BaselineConfig) -> None:

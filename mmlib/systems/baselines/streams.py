@@ -190,7 +190,11 @@ def decision(in_dim: int, config: BaselineConfig) -> nn.Sequential:
 
 
 def stream_losses(by_stream: Tensor, batch: Batch) -> Tensor:
-    """Average the streams' own losses; an absent stream's constant outputs teach nothing."""
+    """Average the streams' own losses; an absent stream's constant outputs teach nothing.
+
+    Shape:
+        by_stream: `(B, M, C)`, `(B, M, K)` or `(B, T, M, K)`; returns a scalar.
+    """
     each = [default_loss((single,), batch) for single in by_stream.unbind(-2)]
     return torch.stack(each).mean()
 

@@ -66,6 +66,9 @@ class CrossModalPairs(nn.Module):
 
     Choices:
         E-05 to E-08, E-10: as there.
+
+    Raises:
+        ValueError: heads that do not divide the width.
     """
 
     def __init__(

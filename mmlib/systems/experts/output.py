@@ -50,6 +50,9 @@ def only_stream(
 ) -> tuple[Tensor, Tensor]:
     """Take the one stream that an expert reads, and its mask; without one all steps are real.
 
+    Shape:
+        returns: the stream (B, T, ...), and its mask (B, T) bool.
+
     Raises:
         ValueError: it is missing, or the mask does not belong to it.
     """
