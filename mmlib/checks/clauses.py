@@ -94,6 +94,23 @@ def the_first_field_has_the_labels_shape(candidate: Candidate, device: str) -> N
     _expect(finite, "finite numbers", "NaN or infinity", tried, 3)
 
 
+@clause("the same answer twice")
+def evaluation_is_deterministic(candidate: Candidate, device: str) -> None:
+    """Asked twice at evaluation, a module says the same, and leaves what it was given as it was."""
+    model, batch = candidate.built().to(device).eval(), candidate.batch.to(device)
+    given = [x.clone() for x in (*batch.inputs.values(), *batch.masks.values())]
+    tried = _tried(candidate, "the same batch twice, after model.eval()")
+    with torch.no_grad():
+        first = call(model, batch)
+        left = all(map(torch.equal, given, (*batch.inputs.values(), *batch.masks.values())))
+        _expect(
+            left, "streams and masks as they were", "changed ones: no x *= 2, no x[...] =", tried
+        )
+        second = call(model, batch)
+    same = torch.equal(first, second)
+    _expect(same, "the same numbers", _apart(first, second), tried)
+
+
 @clause("samples do not mix")
 def samples_do_not_mix(candidate: Candidate, device: str) -> None:
     """At evaluation another sample in the batch changes nothing; the sample itself does."""
@@ -189,17 +206,6 @@ def every_parameter_gets_a_gradient(candidate: Candidate, device: str) -> None:
             if id(parameter) in own and key not in idle:
                 reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
                 _expect(reached, "a gradient for every parameter", f"none for {key}", tried, 2)
-
-
-@clause("the same answer twice")
-def evaluation_is_deterministic(candidate: Candidate, device: str) -> None:
-    """Asked twice at evaluation, a module says the same."""
-    model, batch = candidate.built().to(device).eval(), candidate.batch.to(device)
-    with torch.no_grad():
-        first, second = call(model, batch), call(model, batch)
-    tried = _tried(candidate, "the same batch twice, after model.eval()")
-    same = torch.equal(first, second)
-    _expect(same, "the same numbers", _apart(first, second), tried)
 
 
 @clause("saved and loaded")

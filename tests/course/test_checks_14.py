@@ -452,6 +452,39 @@ def test_noise_at_evaluation_is_found():
     assert contract_report(Noisy)["the same answer twice"] != "kept"
 
 
+class Doubling(MyFusion):
+    """Works in the caller's own tensors."""
+
+    def forward(self, masks=None, **streams):
+        for x in streams.values():
+            x *= 2
+        return super().forward(masks, **streams)
+
+
+def test_writing_into_what_was_given_is_called_that_and_noise_is_not_called_mixing():
+    assert "changed ones" in contract_report(Doubling)["the same answer twice"]
+    with pytest.raises(CheckFailed, match="the same numbers"):
+        assert_contract(Noisy)
+
+
+class Unmasked(MyFusion):
+    """Takes masks for granted."""
+
+    def forward(self, masks=None, **streams):
+        masks["text" if "text" in masks else "voice"].any()
+        return super().forward(masks, **streams)
+
+
+def test_an_error_of_the_modules_own_is_told_with_the_clause_that_met_it():
+    with pytest.raises(CheckFailed) as told:
+        assert_contract(Unmasked)
+    assert told.value.tried == "the clause “masks left out”"
+    assert told.value.expected == "No masks mean that all is real."
+    words, line = told.value.got.splitlines()
+    assert words == "TypeError: argument of type 'NoneType' is not iterable"
+    assert line.startswith("in forward, line ") and '"text" if "text" in masks' in line
+
+
 class Raising(nn.Module):
     """Cannot be called."""
 
