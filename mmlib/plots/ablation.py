@@ -131,7 +131,8 @@ def draw_model(results: Any, model: str, seed: int | None = None) -> tuple[Figur
     label_axes(middle, "valid accuracy", "this model among all runs")
     middle.legend(loc="best", fontsize=9)
     counts = _confusion(results, model, seed)
-    which = f"seed {seed}" if seed is not None else f"{len(runs)} seeds together"
+    together = f"{len(runs)} seeds together" if len(runs) > 1 else "one seed"
+    which = f"seed {seed}" if seed is not None else together
     confusion_map(counts, names, title=f"test, {which}", ax=right)
     figure.suptitle(NAMES.get(model, model), x=0.01, ha="left", fontsize=13, fontweight="bold")
     scores = ", ".join(f"{run.scores['accuracy']:.3f}" for run in runs)
