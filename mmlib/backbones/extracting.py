@@ -64,8 +64,9 @@ def extract(
 ) -> Extraction:
     """Encode each stream of each clip, and make one feature set of them.
 
-    Recordings are decoded by a few threads while the device is busy with the batch before. Batches are made of the table's rows in their order, so
-    that an extraction which was killed between two batches goes on with the same numbers.
+    Recordings are decoded by a few threads while the device is busy with the batch before. Batches
+    are made of the table's rows in their order, so that an extraction which was killed between two
+    batches goes on with the same numbers.
 
     Args:
         clips: as `read_clip_table` gives them.

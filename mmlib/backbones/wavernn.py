@@ -1,4 +1,4 @@
-"""WaveRNN: a vocoder that reads a waveform sample by sample beside its spectrogram, as a feature extractor."""
+"""WaveRNN: a vocoder that reads a waveform sample by sample, here an extractor of features."""
 
 from __future__ import annotations
 

@@ -133,9 +133,10 @@ def accuracy_curves(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a number over the epochs for several models: the mean of the seeds, and a band from the lowest to the highest.
+    """Draw a number over the epochs for several models: the seeds' mean, and a band over them all.
 
-    Where one seed stopped earlier than another, the mean and the band end, and the others go on as thin lines.
+    The band reaches from the lowest to the highest. Where one seed stopped earlier than another, the
+    mean and the band end, and the others go on as thin lines.
 
     Args:
         histories: a name for each model -> a history for each seed (or its numbers alone, (epochs,)).

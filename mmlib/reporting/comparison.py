@@ -115,8 +115,8 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str, n
     groups = len(np.unique(judged.group))
     told = (
         f"Data: {source}. Judged on {len(judged)} samples of the {results.split} split, from "
-        f"{groups} groups. Each system was trained with {seeds} {'seed' if seeds == 1 else 'seeds'} on the train split, "
-        f"{_epochs(results)}, and the epoch chosen on valid. Numbers are means over the seeds ± "
+        f"{groups} groups. Each system was trained with {seeds} {'seed' if seeds == 1 else 'seeds'} "
+        f"on the train split, {_epochs(results)}, and the epoch chosen on valid. Numbers are means over the seeds ± "
         f"their sample deviation."
     )
     told += f" {note}" if note else ""

@@ -241,8 +241,8 @@ class AVTCA(nn.Module):
             if not place and x.shape[1] < self.least_steps:
                 raise ValueError(
                     f"{name} has {x.shape[1]} steps, but the convolutions of its branch need at least "
-                    f"{self.least_steps}; give longer sequences, or build the model with padding='same' and "
-                    "pool_size=1, as for_dataset does where a set's are short."
+                    f"{self.least_steps}; give longer sequences, or build the model with "
+                    "padding='same' and pool_size=1, as for_dataset does where a set's are short."
                 )
             given[name] = x
         audio, vision = (len(x) for x in given.values())
