@@ -30,7 +30,7 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
         {"reconstruction": UP, "classification": UP, "adversarial": UP},
     ],
     "07_ca_mmaaet": [{"model": NEXT, "seed": NEXT}],
-    "08_attention_over_faces": [{"emotion": NEXT, "rule": NEXT, "seed": NEXT, "actor": UP}],
+    "08_attention_over_faces": [{"emotion": NEXT, "rule": NEXT, "actor": UP}],
     "09_avt_ca": [{"name": NEXT, "heads": NEXT}],
     "11_jmt": [{"model": NEXT, "seed": NEXT, "clip": UP}],
     "13_conversations": [{"dialogue": UP, "who": NEXT, "streams": NEXT}],
