@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from mmlib.grading import confine, session
-from mmlib.grading.words import CLEAN, FORGED, TAMPERED
+from mmlib.grading.words import CLEAN, FORGED, TAMPERED, grader_failed
 
 MOST_PROCESSES = 32
 MOST_DISK = 2**30
@@ -32,7 +32,20 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def keep(job: dict[str, Any], prepared: session.Prepared, tell: Tell) -> None:
-    """Run a job in a worker; `tell` its events, and last how it was over."""
+    """Run a job in a worker; `tell` its events, and last how it was over.
+
+    What goes wrong in the keeper itself is told as that, and is no fault of the learner's.
+    """
+    try:
+        why, number = _kept(job, prepared, tell)
+    except Exception as error:  # noqa: BLE001 - whatever it is, somebody should hear of it
+        why, number = grader_failed(error), ""
+    _end_all()
+    tell({"event": "over", "why": why, "number": number})
+
+
+def _kept(job: dict[str, Any], prepared: session.Prepared, tell: Tell) -> tuple[str, str]:
+    """Start a worker and watch it; say why it was over, and in which exercise."""
     confine.end_with_parent()
     key = secrets.token_bytes(32)
     reading, writing = os.pipe()
@@ -53,9 +66,7 @@ def keep(job: dict[str, Any], prepared: session.Prepared, tell: Tell) -> None:
     os.close(writing)
     os.close(waiting)
     watching = _Watching(job, reading, nodding, key, tell)
-    why = watching.until_over(child)
-    _end_all()
-    tell({"event": "over", "why": why, "number": watching.number})
+    return watching.until_over(child), watching.number
 
 
 def _be_first(inner: int) -> None:
@@ -90,7 +101,7 @@ def _work(
         confine.blindfold()
         session.run(job, prepared, report)
     except Exception as error:  # noqa: BLE001 - the grader's own, which an instructor should be able to report
-        report("broken", reason=f"the grader failed: {type(error).__name__}: {error}"[:300])
+        report("broken", reason=grader_failed(error))
     os._exit(0)
 
 

@@ -42,7 +42,8 @@ def row_of(submission: Submission, result: Result | None) -> Row:
     row |= {"total": str(total), "out of": str(out_of) if out_of else ""}
     row["seconds"] = f"{result.seconds:.1f}" if result else ""
     row["reason"], row["notes"] = "; ".join(reasons), "; ".join(notes)
-    row["digest"] = submission.digest
+    # Without a digest `--resume` does not keep it: what the grader could not judge is judged again.
+    row["digest"] = "" if result is not None and result.grader_failed else submission.digest
     return {key: one_line(value) for key, value in row.items()}
 
 

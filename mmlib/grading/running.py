@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from mmlib.grading.assembling import Assembled
-from mmlib.grading.words import CLEAN, PASSED, TAMPERED
+from mmlib.grading.words import CLEAN, GRADER_FAILED, PASSED, TAMPERED
 
 ENDED_HELPER = "it ended the grader's helper process, which was started again"
+#: Where no exercise had begun, nothing of the learner's had run.
+NEVER_BEGAN = f"{GRADER_FAILED}: its helper process ended before any exercise began"
 START_SECONDS, GRACE_SECONDS = 180.0, 30.0
 
 
@@ -42,6 +44,7 @@ class Result:
     reasons: dict[str, str] = field(default_factory=dict)  # what could not be tried, by exercise
     wrong: dict[str, str] = field(default_factory=dict)  # what was tried and found wrong
     seconds: float = 0.0
+    grader_failed: bool = False  # so that the marks are no judgement, and must be made again
 
 
 class Broken(RuntimeError):
@@ -89,7 +92,7 @@ class Template:
         self._send(self._numbers)
         said = self._hear(START_SECONDS)
         if said["event"] == "refused":
-            raise ValueError(f"the exercises do not fit this version of mmlib: {said['why']}")
+            raise ValueError(said["why"])
 
     def _send(self, message: Any) -> None:
         assert self._process is not None and self._process.stdin is not None
@@ -169,14 +172,16 @@ def mark(assembled: Assembled, copy: bytes, template: Template, limits: Limits) 
     """Run a submission as often as it takes to try every exercise, and mark it.
 
     An exercise that hangs, dies or tampers gets 0; the others are tried again without its cells.
+    Where the grader itself fails, it tries once more, and then says so.
     """
     result = Result()
     began = time.monotonic()
     for number, why in assembled.missing.items():
         result.marks[number], result.reasons[number] = 0, why
     offenders: set[str] = set()
+    failures = 0
     numbers = [check[0] for check in assembled.checks]
-    for _ in range(len(numbers) + 1):
+    for _ in range(len(numbers) + 2):
         pending = [number for number in numbers if number not in result.marks]
         left = limits.seconds - (time.monotonic() - began)
         if not pending:
@@ -190,6 +195,11 @@ def mark(assembled: Assembled, copy: bytes, template: Template, limits: Limits) 
         offender, why = _attempt(job, copy, template, result)
         if why == CLEAN and not offender:
             continue
+        if why.startswith(GRADER_FAILED):
+            failures += 1
+            if failures == 1:
+                continue
+            result.grader_failed = True
         if not offender:
             _give_up(result, pending, why)
             break
@@ -224,9 +234,9 @@ def _attempt(
                     why = event["why"]
                     offender = current if why != CLEAN else ""
         except Broken:
-            return current, ENDED_HELPER
+            why = ""
     # Without a word of how it was over, the keeper was ended, and took the worker with it.
-    return (offender, why) if why else (current, ENDED_HELPER)
+    return (offender, why) if why else (current, ENDED_HELPER if current else NEVER_BEGAN)
 
 
 def _take(result: Result, event: dict[str, Any]) -> None:

@@ -44,8 +44,13 @@ class Prepared:
         new = [number for number in numbers if number not in self.decoys]
         for number in new:
             task = self.tasks[number]
-            with framework.same_random_draws():
-                calls = decoy.calls_of(task.checking, task.reference)
+            try:
+                with framework.same_random_draws():
+                    calls = decoy.calls_of(task.checking, task.reference)
+            except Exception as error:
+                raise RuntimeError(
+                    f"the check of {number} refuses its own answer ({type(error).__name__}: {error})"
+                ) from error
             tried = sorted({round(i * (calls - 1) / (MOST_DECOYS - 1)) for i in range(MOST_DECOYS)})
             self.decoys[number] = [
                 call for call in tried if _refuses(task, decoy.decoy(task.reference, call))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mmlib.grading import confine, keeper, session
+from mmlib.grading.words import grader_failed
 
 
 def main() -> None:
@@ -33,20 +34,28 @@ def main() -> None:
     try:
         prepared = _prepare(numbers)
     except LookupError as error:
-        tell({"event": "refused", "why": str(error.args[0])})
+        why = f"the exercises do not fit this version of mmlib: {error.args[0]}"
+        tell({"event": "refused", "why": why})
+        return
+    except Exception as error:  # noqa: BLE001 - else it would be lost with this process
+        tell({"event": "refused", "why": grader_failed(error)})
         return
     tell({"event": "ready"})
     for line in jobs:
         job = json.loads(line)
-        prepared.get_ready([number for number, *_ in job["checks"]])
-        child = os.fork()
-        if child == 0:
-            try:
-                jobs.close()
-                keeper.keep(job, prepared, tell)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
+        try:
+            prepared.get_ready([number for number, *_ in job["checks"]])
+            child = os.fork()
+        except Exception as error:  # noqa: BLE001 - no learner's code has run yet
+            tell({"event": "over", "why": grader_failed(error), "number": ""})
+        else:
+            if child == 0:
+                try:
+                    jobs.close()
+                    keeper.keep(job, prepared, tell)
+                finally:
+                    os._exit(0)
+            os.waitpid(child, 0)
         tell({"event": "idle"})
 
 
