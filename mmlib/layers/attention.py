@@ -106,15 +106,14 @@ def _fused(
         allowed = mask | empty
         add = allowed if add is None else torch.where(allowed, add, float("-inf"))
     # The kernels know four axes only; with fewer, torch falls back to the full matrix.
-    lead = (None,) * (4 - query.dim())
-    out = F.scaled_dot_product_attention(
-        query[lead],
-        key[lead],
-        value[lead],
-        attn_mask=None if add is None else add[(None,) * (4 - add.dim())],
-        dropout_p=dropout,
-    )
-    out = out.reshape(out.shape[len(lead) :])
+    missing = 4 - query.dim()
+    if missing > 0:
+        lead = (None,) * missing
+        query, key, value = query[lead], key[lead], value[lead]
+    if add is not None and add.dim() < 4:
+        add = add[(None,) * (4 - add.dim())]
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=add, dropout_p=dropout)
+    out = out.reshape(out.shape[missing:]) if missing > 0 else out
     return out if empty is None else out.masked_fill(empty, 0.0)
 
 

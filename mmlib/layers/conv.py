@@ -151,13 +151,22 @@ class TemporalConv(nn.Module):
             x = self.norm(x)
         x = self.activation(x)
         if self.pool_size > 1:
-            x = F.max_pool1d(x.transpose(1, 2), self.pool_size, self.pool_stride).transpose(1, 2)
+            x = _max_pool(x, self.pool_size, self.pool_stride)
             mask = _shrink(mask, self.pool_size, self.pool_stride)
         return _clear(x, mask), mask
 
 
 def _clear(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def _max_pool(x: Tensor, size: int, stride: int) -> Tensor:
+    """Pool over time as over one row of a picture: torch.compile knows that for any length.
+
+    Of `max_pool1d` it makes a graph for each length.
+    """
+    rows = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, T)
+    return F.max_pool2d(rows, (1, size), (1, stride)).squeeze(2).transpose(1, 2)
 
 
 def _shrink(mask: Tensor | None, size: int, stride: int) -> Tensor | None:

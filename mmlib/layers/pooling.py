@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mmlib.layers.masks import all_real, check_mask
+from mmlib.layers.masks import check_mask
 
 Pooling = Literal["mean", "max", "first", "last"]
 
@@ -19,7 +19,8 @@ def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
-    mask = all_real(x) if mask is None else mask
+    if mask is None:
+        return x.sum(1) / max(x.shape[1], 1)
     real = x.masked_fill(~mask.unsqueeze(-1), 0.0)
     return real.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(x.dtype)
 
@@ -30,7 +31,8 @@ def masked_max(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
-    mask = all_real(x) if mask is None else mask
+    if mask is None:
+        return x.amax(1)
     lowest = torch.finfo(x.dtype).min
     largest = x.masked_fill(~mask.unsqueeze(-1), lowest).amax(1)
     return largest.masked_fill(~mask.any(1, keepdim=True), 0.0)
@@ -42,7 +44,8 @@ def first_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
-    mask = all_real(x) if mask is None else mask
+    if mask is None:
+        return x[:, 0]
     # On a row of equal numbers argmax gives the first, which is what makes this the first True.
     return _step(x, mask, mask.byte().argmax(1))
 
@@ -53,7 +56,8 @@ def last_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
-    mask = all_real(x) if mask is None else mask
+    if mask is None:
+        return x[:, -1]
     return _step(x, mask, x.shape[1] - 1 - mask.flip(1).byte().argmax(1))
 
 

@@ -51,7 +51,8 @@ class RecurrentStream(nn.Module):
         """Convolve and read from left to right."""
         for convolve in self.convolutions:
             x, mask = convolve(x, mask)
-        states = self.lstm(x)[0]  # (B, T', H)
+        # In one piece, or every product that reads these states makes a copy of them first.
+        states = self.lstm(x)[0].contiguous()  # (B, T', H)
         return Stream(states, mask, last_real(states, mask))
 
 
@@ -93,7 +94,7 @@ class TextStream(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Stream:
         """Convolve, then let the steps see each other."""
         convolved, after = self.convolve(x, mask)
-        query = self.positions(convolved)  # (B, T', H)
+        query = self.positions(convolved).contiguous()  # (B, T', H), in one piece as above
         if self.block is not None:
             states = self.block(query, padding_mask=after)  # O2
             return Stream(states, after, masked_mean(states, after))
