@@ -21,7 +21,13 @@ from mmlib.cli.shared import (
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = commands.add_parser("train", help="train a system and leave a run's folder")
+    parser = commands.add_parser(
+        "train",
+        help="train a system and leave a run's folder",
+        epilog="Under torchrun --nproc-per-node N -m mmlib train ... a batch is shared among N "
+        "processes, and the numbers are those of one to rounding; but for batch norms (in avt_ca, "
+        "wavernn, facenet_gru), each of which measures its process's share alone.",
+    )
     parser.set_defaults(run=run)
     parser.add_argument(
         "--system",

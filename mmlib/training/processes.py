@@ -6,13 +6,14 @@ share of it, and draws of noise are made for the whole batch and cut to the shar
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmlib.training.balancing import balanced_order
@@ -78,6 +79,28 @@ def gather_rows(local: Tensor, counts: Sequence[int]) -> Tensor:
     rows = [piece[:count] for piece, count in zip(everyone, counts, strict=True)]
     rows[rank] = local[: counts[rank]]
     return torch.cat(rows)
+
+
+def warn_of_norms(model: nn.Module, world: int, batch_size: int) -> None:
+    """Warn, in several processes, of each batch norm that measures one process's share only.
+
+    Norms at evaluation (those of a frozen network) measure nothing. Torch's own remedy,
+    `SyncBatchNorm`, exists on GPUs alone and knows no mask, so it cannot stand for all of them.
+    """
+    kind = nn.modules.batchnorm._BatchNorm
+    names = [
+        name
+        for name, part in model.named_modules()
+        if part.training and isinstance(part, kind) and not isinstance(part, nn.SyncBatchNorm)
+    ]
+    if world > 1 and names:
+        warnings.warn(
+            f"{len(names)} batch norms (the first: {names[0]}) measure each process's share of a "
+            f"batch by itself, some {max(1, batch_size // world)} samples of {batch_size}, so the "
+            "numbers are not those of one process; give each a good share (--batch-size), or take "
+            "fewer processes.",
+            stacklevel=2,
+        )
 
 
 class DrawAsOne(TorchFunctionMode):

@@ -20,7 +20,14 @@ from mmlib.training.balancing import weights_by_class
 from mmlib.training.evaluating import run, score
 from mmlib.training.machine import Diverged, TrainingError, make_accelerator
 from mmlib.training.phases import Still, Tally
-from mmlib.training.processes import DrawAsOne, Share, epoch_batches, gather_rows, shares
+from mmlib.training.processes import (
+    DrawAsOne,
+    Share,
+    epoch_batches,
+    gather_rows,
+    shares,
+    warn_of_norms,
+)
 
 LAST, BEST, HISTORY = "last.safetensors", "best.safetensors", "history.csv"
 _STEPS_BETWEEN_LOOKS = 50  # reading the loss makes the device wait, so the bar looks rarely
@@ -69,6 +76,7 @@ class Trainer:
         # Steps in which it is still to be seen whether the losses heed the weights.
         self._looks = 0 if weights is None else max(p.first + p.every for p in self.phases)
         self._labels = train_set.labels.numpy() if settings["sampling"] else None
+        self._warned = not self.is_main
 
     @property
     def plain(self) -> nn.Module:
@@ -84,6 +92,9 @@ class Trainer:
         tally = Tally(device)
         self.model.train()
         size = self.settings["batch_size"]
+        if not self._warned:
+            warn_of_norms(self.plain, self.world, size)
+            self._warned = True
         batches = epoch_batches(count, size, seed, index, labels=self._labels)
         for step, rows in enumerate(batches, start=index * len(batches)):
             rate = self._learning_rate(step)

@@ -1,13 +1,18 @@
 """The shares of a batch, and the noise that is drawn for them, are those of one process."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mmlib.data import FeatureSet
-from mmlib.systems import SYSTEMS
-from mmlib.training.processes import DrawAsOne, shares
+from mmlib.layers import MaskedBatchNorm
+from mmlib.systems import SYSTEMS, build
+from mmlib.training import fit
+from mmlib.training.processes import DrawAsOne, shares, warn_of_norms
 
 DRAWS = {
     "dropout": lambda x: F.dropout(x, 0.4),
@@ -90,3 +95,27 @@ def test_a_system_drops_in_several_processes_what_it_drops_in_one(name):
             mine = logits(share.samples.tolist())
         for whole, part in zip(alone, mine, strict=True):
             assert torch.allclose(part, whole[share.samples], atol=1e-5)
+
+
+def test_batch_norms_that_measure_a_share_are_told_of_and_no_others():
+    model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), MaskedBatchNorm(5)).train()
+    with pytest.warns(UserWarning, match=r"2 batch norms \(the first: 1\).* some 4 samples of 9"):
+        warn_of_norms(model, world=2, batch_size=9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_norms(model, world=1, batch_size=9)
+        warn_of_norms(model.eval(), world=2, batch_size=9)  # as those of a frozen network
+        warn_of_norms(nn.Sequential(nn.LayerNorm(5)).train(), world=2, batch_size=9)
+
+
+def test_a_training_asks_once_with_its_model_in_training(monkeypatch):
+    data = FeatureSet({"audio": torch.randn(7, 2, 3)}, {}, torch.arange(7) % 2, ("a", "b"))
+    model = build("concat", SYSTEMS["concat"].config.for_dataset(data))
+    seen = []
+
+    def note(model, world, batch_size):
+        seen.append((model.training, world, batch_size))
+
+    monkeypatch.setattr("mmlib.training.trainer.warn_of_norms", note)
+    fit(model, data, epochs=2, batch_size=5, device="cpu", progress=False)
+    assert seen == [(True, 1, 5)]
