@@ -43,3 +43,36 @@ def given_streams(inputs: Mapping[str, Tensor | None], streams: Sequence[str]) -
             f"{', '.join(given) or 'nothing'} came."
         )
     return given
+
+
+def needed_streams(
+    system: str, inputs: Mapping[str, Tensor | None], streams: Sequence[str]
+) -> dict[str, Tensor]:
+    """Take all streams of a system that cannot do without one; others are left out.
+
+    Args:
+        system: its name, for the message.
+        inputs: name -> values, or None, as if it had been left out.
+        streams: those that it needs.
+
+    Raises:
+        ValueError: one is missing, or they are not of as many samples.
+    """
+    given: dict[str, Tensor] = {}
+    for name in streams:
+        x = inputs.get(name)
+        if x is None:
+            raise ValueError(
+                f"{system} needs {', '.join(streams[:-1])} and {streams[-1]}, but {name} is missing; "
+                "the paper has no way to do without. Take a system that has, such as 'concat'."
+            )
+        given[name] = x
+    first, *others = given
+    for name in others:
+        counts = [len(given[first]), len(given[name])]
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"{first} has {counts[0]} samples and {name} {counts[1]}; give both for the same "
+                "samples."
+            )
+    return given

@@ -225,8 +225,10 @@ def test_what_it_cannot_take_is_refused_by_name():
     with pytest.raises(ValueError, match="schedule='both' is unknown; expected one of 'aae'"):
         CAMMAAETConfig(schedule="both")
     model, given = tiny(), streams()
-    with pytest.raises(ValueError, match="audio is missing"):
+    with pytest.raises(ValueError, match="needs text, audio and vision, but audio is missing"):
         model(text=given["text"], vision=given["vision"])
+    with pytest.raises(ValueError, match="text has 2 samples and vision 1; give both for the same"):
+        model(**given | {"vision": given["vision"][:1]})
     with pytest.raises(ValueError, match=r"vision has shape \(2, 7, 2\), expected .*steps, 3\)"):
         model(**{**given, "vision": given["vision"][..., :2]})
     with pytest.raises(ValueError, match=r"mask of text is torch.float32 of shape \(2, 12\)"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmlib.backbones.visual_trunk import VisualTrunk
 from mmlib.layers import ModalityDropout, MultiHeadAttention, TwoStreamBlock, check_mask, pool
 from mmlib.losses import cross_entropy
+from mmlib.systems.asked import needed_streams
 from mmlib.systems.avt_ca.config import AVTCAConfig
 from mmlib.systems.avt_ca.parts import Late, Maps, Pair, Stage, attend
 
@@ -216,14 +217,8 @@ class AVTCA(nn.Module):
         self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Refuse what the branches cannot take, by name."""
-        given: dict[str, Tensor] = {}
-        for place, name in enumerate(self.config.streams):
-            x = inputs.get(name)
-            if x is None:
-                raise ValueError(
-                    f"AVT-CA needs {' and '.join(self.config.streams)}, but {name} is missing; the "
-                    "paper has no way to do without. Take a system that has, such as 'concat'."
-                )
+        given = needed_streams("AVT-CA", inputs, self.config.streams)
+        for place, (name, x) in enumerate(given.items()):
             shape = tuple(x.shape)
             width = self.config.vision_dim if place else self.config.audio_dim
             if width is None:
@@ -244,13 +239,6 @@ class AVTCA(nn.Module):
                     f"{self.least_steps}; give longer sequences, or build the model with "
                     "padding='same' and pool_size=1, as for_dataset does where a set's are short."
                 )
-            given[name] = x
-        audio, vision = (len(x) for x in given.values())
-        if audio != vision:
-            first, second = self.config.streams
-            raise ValueError(
-                f"{first} has {audio} samples and {second} {vision}; give both for the same samples."
-            )
         return given
 
 

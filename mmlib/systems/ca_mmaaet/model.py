@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmlib.layers import check_mask
 from mmlib.losses import Phase
+from mmlib.systems.asked import needed_streams
 from mmlib.systems.ca_mmaaet import adversarial
 from mmlib.systems.ca_mmaaet.config import STREAMS, CAMMAAETConfig
 from mmlib.systems.ca_mmaaet.encoder import Encoder
@@ -132,20 +133,15 @@ class CAMMAAET(nn.Module):
         self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Refuse what the encoder cannot take, by name."""
-        given = {name: x for name, x in inputs.items() if x is not None}
-        for name in STREAMS:
-            if name not in given:
-                raise ValueError(
-                    f"CA-MMAAET needs text, audio and vision, but {name} is missing; the paper "
-                    "has no way to do without. Take a system that has, such as 'concat'."
-                )
-            shape, width = tuple(given[name].shape), getattr(self.config, f"{name}_dim")
+        given = needed_streams("CA-MMAAET", inputs, STREAMS)
+        for name, x in given.items():
+            shape, width = tuple(x.shape), getattr(self.config, f"{name}_dim")
             if len(shape) != 3 or shape[2] != width:
                 raise ValueError(
                     f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
                     "built for."
                 )
-            check_mask(given[name], masks.get(name), name)
+            check_mask(x, masks.get(name), name)
         return given
 
 

@@ -18,6 +18,7 @@ from mmlib.layers import (
     masked_mean,
 )
 from mmlib.losses import concordance_loss, default_loss
+from mmlib.systems.asked import needed_streams
 from mmlib.systems.baselines.align import align
 from mmlib.systems.jmt.config import JMTConfig
 from mmlib.systems.jmt.crossing import PairwiseAttention
@@ -213,7 +214,8 @@ class JMT(nn.Module):
         self, inputs: dict[str, Tensor | None], masks: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         """Check both streams, put them on one clock, project and normalise them."""
-        given = {name: self._checked(name, inputs, masks) for name in self.config.streams}
+        came = needed_streams("JMT", inputs, self.config.streams)
+        given = {name: self._checked(name, x, masks.get(name)) for name, x in came.items()}
         real = {name: mask for name, (_, mask) in given.items() if mask is not None}
         values = {name: x for name, (x, _) in given.items()}
         if self.config.clock is not None:
@@ -264,17 +266,9 @@ class JMT(nn.Module):
         here = fused[:, step] if mask is None else fused[:, step] * mask[:, step, None]
         return torch.cat([pooled, here], dim=-1)
 
-    def _checked(
-        self, name: str, inputs: dict[str, Tensor | None], masks: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, name: str, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Refuse a stream or mask that does not fit, by name."""
-        x, mask = inputs.get(name), masks.get(name)
         width = dict(zip(self.config.streams, self.config.widths, strict=True))[name]
-        if x is None:
-            raise ValueError(
-                f"JMT needs {' and '.join(self.config.streams)}, but {name} is missing; the paper "
-                "has no way to do without. Take a system that has, such as 'concat'."
-            )
         shape = tuple(x.shape)
         if len(shape) < 3 or math.prod(shape[2:]) != width:
             raise ValueError(
