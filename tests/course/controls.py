@@ -32,7 +32,7 @@ CONTROLS: dict[str, list[dict[str, str]]] = {
     "07_ca_mmaaet": [{"model": NEXT, "seed": NEXT}],
     "08_attention_over_faces": [{"emotion": NEXT, "rule": NEXT, "actor": UP}],
     "09_avt_ca": [{"name": NEXT, "heads": NEXT}],
-    "11_jmt": [{"model": NEXT, "seed": NEXT, "clip": UP}],
+    "11_jmt": [{"model": NEXT, "clip": UP}],
     "13_conversations": [{"dialogue": UP, "who": NEXT, "streams": NEXT}],
     "10_valence_arousal": [{"bias": UP, "scale": DOWN, "noise": UP}],
     "14_capstone": [{"metric": NEXT, "against": NEXT, "who": NEXT}],
