@@ -19,8 +19,11 @@ class DialogueError(ValueError):
     """Dialogues that cannot be encoded, or numbers that are none; the message is one sentence."""
 
 
-class Utterance(Protocol):
-    """What is read of an utterance; `history` is of utterances, oldest first, `reply` one or None."""
+class Spoken(Protocol):
+    """What is read of an utterance, such as one of `mmlib.data.meld`.
+
+    `history` is of utterances, oldest first, `reply` one or None.
+    """
 
     @property
     def dialogue(self) -> Any:
@@ -139,7 +142,7 @@ class WordTokenizer:
 
 
 def encode_dialogues(
-    utterances: Sequence[Utterance],
+    utterances: Sequence[Spoken],
     tokenizer: Tokenizer,
     *,
     use_reply: bool = False,
@@ -258,7 +261,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", text.lower())
 
 
-def _check(utterances: Sequence[Utterance], use_reply: bool, history: int, max_length: int) -> None:
+def _check(utterances: Sequence[Spoken], use_reply: bool, history: int, max_length: int) -> None:
     """Refuse what cannot be encoded."""
     if not len(utterances):
         raise DialogueError("there are no utterances to encode.")
@@ -272,7 +275,7 @@ def _check(utterances: Sequence[Utterance], use_reply: bool, history: int, max_l
         )
 
 
-def _draw(utterances: Sequence[Utterance], seed: int) -> np.ndarray:
+def _draw(utterances: Sequence[Spoken], seed: int) -> np.ndarray:
     """Draw for each utterance one of another dialogue of its split, that says something else."""
     drawn = np.zeros(len(utterances), dtype=np.int64)
     splits = np.array([one.split for one in utterances])

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from tqdm.auto import tqdm
 
     from mmlib.reporting import ceilings_of, write_robustness
-    from mmlib.training.robustness import find_trials, measure, own_data
+    from mmlib.training.robustness import find_trials, measure_runs, own_data
 
     if options.draws < 1:
         raise ValueError(f"--draws is {options.draws}, expected at least 1.")
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         disable=options.quiet,
         dynamic_ncols=True,
     ) as bar:
-        found = measure(
+        found = measure_runs(
             trials,
             whole,
             options.split,

@@ -20,13 +20,18 @@ Commands = Any  # argparse keeps the type of what `add_subparsers` returns to it
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Declare `--data` and `--n`."""
+    """Declare `--data` and `--n`, which torchrun would take for one of its own options."""
     parser.add_argument(
         "--data",
         required=True,
         help="FEATURES.npz, theatre, theatre:PRESET or theatre:PRESET:frames",
     )
-    parser.add_argument("--n", type=int, default=1000, help="clips, where the data are the theatre")
+    parser.add_argument(
+        *("--n", "--samples"),
+        type=int,
+        default=1000,
+        help="clips, where the data are the theatre; under torchrun, write --samples",
+    )
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,7 @@ def assemble(notebook: Notebook, lesson: Lesson) -> Assembled:
     done = Assembled()
     done.checks = [(each.number, each.answer, each.check) for each in lesson.exercises]
     places = _match(notebook, lesson)
-    answers = {each.number: _answers(notebook, lesson, each, places) for each in lesson.exercises}
+    answers = {each.number: _answers(notebook, each, places) for each in lesson.exercises}
     for place, cell in enumerate(lesson.cells):
         if cell.kind == "code" and not {"exercise", "check"} & set(cell.tags):
             done.pieces.append(Piece(place, f"cell {place}", cell.source, LESSON))
@@ -94,9 +94,7 @@ def _match(notebook: Notebook, lesson: Lesson) -> dict[int, int]:
     return found
 
 
-def _answers(
-    notebook: Notebook, lesson: Lesson, exercise: Exercise, places: dict[int, int]
-) -> list[int]:
+def _answers(notebook: Notebook, exercise: Exercise, places: dict[int, int]) -> list[int]:
     """Indices of the submission's cells that answer an exercise."""
     own = [index for index, place in places.items() if place in exercise.code]
     if own:

@@ -18,7 +18,7 @@ from mmlib.training.robustness import Robustness
 def write_robustness(
     found: Robustness, folder: Path, *, source: str, split: str, draws: int
 ) -> str:
-    """Write what `mmlib.training.robustness.measure` found, and return its tables as text.
+    """Write what `mmlib.training.robustness.measure_runs` found, and return its tables as text.
 
     Args:
         found: what was measured.

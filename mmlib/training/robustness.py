@@ -126,7 +126,7 @@ def own_data(trials: Sequence[Trial]) -> tuple[str, int]:
     return source, count
 
 
-def measure(
+def measure_runs(
     trials: Sequence[Trial],
     whole: FeatureSet,
     split: str = "test",
