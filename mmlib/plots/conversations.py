@@ -200,8 +200,8 @@ def share_bars(
     ax = panel(ax, 9.0, 3.0)
     grouped_bars(ax, shares, "{:.1%}")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.margins(y=0.12)
-    ax.set(ylabel="share of the utterances", title=title)
+    top = max(float(values.max()) for values in shares.values())
+    ax.set(ylim=(0, 1.25 * top), ylabel="share of the utterances", title=title)
     name_bars(ax, list(names))
     return ax
 

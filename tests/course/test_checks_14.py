@@ -1,6 +1,10 @@
 """The checks of lesson 14, tried on what learners get wrong, on other right answers, on cheats."""
 
 import ast
+import os
+import re
+import subprocess
+import sys
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from builder.rules import parse
-from checking import Answers, Misconception, lesson_of, solution_of, trials
+from checking import ROOT, Answers, Misconception, lesson_of, solution_of, trials
 from torch import nn
 
 from mmlib import widgets
@@ -657,3 +661,30 @@ def test_what_may_be_claimed_is_the_librarys_paired_test_by_actor_with_holms_cor
         [min(1, 2 * first), max(min(1, 2 * first), second)]
     )
     assert claims(right, groups, {"a": 2, "b": 2, "c": 1}, "c") == {}
+
+
+def test_the_lessons_test_file_holds_a_fusion_in_a_file_to_every_clause(tmp_path):
+    """The test that the lesson shows runs as it stands, beside a module that a learner wrote."""
+    text = lesson_of("14.1").path.read_text(encoding="utf-8")
+    shown = re.search(r"# ```python\n(.+?)# ```\n", text, re.DOTALL).group(1)
+    code = "\n".join(line.removeprefix("#").removeprefix(" ") for line in shown.splitlines())
+    head = (
+        "from collections import namedtuple\nfrom torch import nn\n"
+        "from mmlib.layers import masked_mean\nFused = namedtuple('Fused', 'logits')\n"
+    )
+    (tmp_path / "test_my_fusion.py").write_text(code)
+    (tmp_path / "my_fusion.py").write_text(
+        head
+        + SUM.replace("masked_mean(layer(streams[name]), real)", "layer(streams[name]).mean(1)")
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert run.returncode == 1 and f"2 failed, {len(CONTRACT) - 2} passed" in run.stdout, run.stdout
+    assert "test_my_fusion_keeps[padding does not matter]" in run.stdout
