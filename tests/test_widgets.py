@@ -124,6 +124,20 @@ def test_no_settings_give_no_sheet() -> None:
         widgets.small_multiples(draw, [])
 
 
+def test_each_row_of_a_snapshot_is_as_high_as_its_own_pictures() -> None:
+    heights: list[int] = []
+
+    def draw_high(height: int) -> tuple[Figure, str]:
+        figure = Figure(figsize=(2, height))
+        figure.subplots()
+        heights.append(plots.page.pixels(plots.png_bytes(figure)).shape[0])
+        return figure, f"{height} high."
+
+    sheet = widgets.small_multiples(draw_high, [{"height": 3}, {"height": 1}], columns=1)
+    assert heights[0] > 2 * heights[1]
+    assert round(sheet.figure.get_figheight() * widgets.DPI) == sum(heights)
+
+
 def test_an_actor_changes_face_voice_and_words_with_the_emotion() -> None:
     happy, sad = widgets.draw_actor("happy", 3), widgets.draw_actor("sad", 3)
     assert "feels happy" in happy.alt and "feels sad" in sad.alt
