@@ -9,34 +9,45 @@ mkv, wav, ogg, mp3 and more.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmlib.data.extras import load_extra
+from mmlib.data.recording import (
+    Extent,
+    MediaError,
+    Window,
+    between,
+    centred_window,
+    check_window,
+    extent,
+    frame_rate,
+    kinds_of,
+    opened,
+    origin_of,
+    package,
+    picture_number,
+)
+
+__all__ = [
+    "SAMPLE_RATE",
+    "Extent",
+    "MediaError",
+    "Window",
+    "centred_window",
+    "extent",
+    "frame_rate",
+    "read_frames",
+    "read_sound",
+]
 
 #: Samples in a second, where nothing else is asked for: what speech encoders are trained on.
 SAMPLE_RATE = 16_000
-
-#: Seconds of a recording, from its beginning: (start, stop).
-Window = tuple[float, float]
-
-
-class MediaError(ValueError):
-    """A recording that cannot be used; the message is one sentence."""
-
-
-class Extent(NamedTuple):
-    """When each track of a recording is there; None where it has no such track, or an empty one."""
-
-    sound: Window | None
-    picture: Window | None
 
 
 def read_sound(
@@ -61,13 +72,13 @@ def read_sound(
         ValueError: the window ends before it starts.
     """
     path = Path(path)
-    _check_window(window)
-    with _opened(path) as container:
+    check_window(window)
+    with opened(path) as container:
         if not container.streams.audio:
-            raise MediaError(f"{path} has no sound, only {_kinds(container)}.")
-        resample = _package().AudioResampler(format="fltp", rate=sample_rate).resample
+            raise MediaError(f"{path} has no sound, only {kinds_of(container)}.")
+        resample = package().AudioResampler(format="fltp", rate=sample_rate).resample
         begins: list[float] = []
-        frames = _until(container.decode(audio=0), _origin(container), window, begins)
+        frames = _until(container.decode(audio=0), origin_of(container), window, begins)
         pieces = [
             piece.to_ndarray().mean(0)  # FFmpeg's own mix of two channels is louder than both
             for frame in frames
@@ -106,12 +117,12 @@ def read_frames(path: str | Path, count: int, *, window: Window | None = None) -
         ValueError: `count` is less than one, or the window ends before it starts.
     """
     path = Path(path)
-    _check_window(window)
+    check_window(window)
     if count < 1:
         raise ValueError(f"count is {count}, expected at least one frame.")
-    with _opened(path) as container:
-        number = _picture(path, container)
-        stream, origin = container.streams.video[number], _origin(container)
+    with opened(path) as container:
+        number = picture_number(path, container)
+        stream, origin = container.streams.video[number], origin_of(container)
         times = [packet.pts for packet in container.demux(video=number) if packet.size]
         base = Fraction(stream.time_base or 1)
     if not times:
@@ -120,109 +131,16 @@ def read_frames(path: str | Path, count: int, *, window: Window | None = None) -
         moments, on_clock = _moments(times, count)
     else:
         moments, on_clock = _moments_in(path, times, count, window, origin, base), True
-    with _opened(path) as container:
+    with opened(path) as container:
         frames = container.decode(video=number)
         chosen = list(_on_screen(frames, moments, on_clock))
         if not chosen and window is not None:
-            raise MediaError(f"{path} has no picture {_between(window)}.")
+            raise MediaError(f"{path} has no picture {between(window)}.")
         if not chosen:
             raise MediaError(f"{path} has a picture track, but no frame in it can be decoded.")
         size = chosen[0].width, chosen[0].height
         pictures = np.stack([_upright(frame, *size) for frame in chosen])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)
-
-
-def extent(path: str | Path) -> Extent:
-    """Tell when sound and picture of a recording begin and end, without decoding them.
-
-    Raises:
-        MediaError: the recording is missing, empty or damaged.
-        NotInstalled: the extra `media` is missing.
-    """
-    path = Path(path)
-    with _opened(path) as container:
-        origin, cover = _origin(container), _package().stream.Disposition.attached_pic
-        pictures = [s for s in container.streams.video if not s.disposition & cover]
-        tracks = [*container.streams.audio[:1], *pictures[:1]]
-        spans: dict[str, list[tuple[int, int]]] = {track.type: [] for track in tracks}
-        for packet in container.demux(tracks) if tracks else ():
-            if packet.size and packet.pts is not None:
-                spans[packet.stream.type].append((packet.pts, packet.duration or 0))
-        found = {track.type: _span(track, spans[track.type], origin) for track in tracks}
-    return Extent(found.get("audio"), found.get("video"))
-
-
-def frame_rate(path: str | Path) -> float:
-    """Tell how many pictures a second a recording has, on the average.
-
-    Raises:
-        MediaError: the recording is missing, empty or damaged, or has no picture or no rate.
-    """
-    path = Path(path)
-    with _opened(path) as container:
-        rate = container.streams.video[_picture(path, container)].average_rate
-    if not rate:
-        raise MediaError(f"{path} does not say how many pictures a second it has.")
-    return float(rate)
-
-
-def centred_window(path: str | Path, seconds: float = 3.6) -> Window:
-    """Choose the seconds around the middle of a recording, for sound and picture alike.
-
-    The middle is that of the time in which both are there (or the one that there is), and the window
-    never leaves it: what a delayed track or a sound that stops early lacks is cut from both. A
-    recording in which that time is shorter gives all of it: a window shorter than `seconds`.
-
-    *Choices*: A-30; AVT-CA's released code takes 3.6 seconds around the middle of the sound, but the
-    picture from its beginning.
-
-    Raises:
-        MediaError: the recording is missing, empty or damaged, has neither sound nor picture, or
-            never both at once.
-        NotInstalled: the extra `media` is missing.
-        ValueError: `seconds` is not positive.
-    """
-    if not seconds > 0:
-        raise ValueError(f"a window of {seconds:g} seconds is wanted, expected more than 0.")
-    sound, picture = extent(path)
-    one, other = sound or picture, picture or sound
-    if one is None or other is None:
-        raise MediaError(f"{path} has neither sound nor picture in it.")
-    start, stop = max(one[0], other[0]), min(one[1], other[1])
-    if stop <= start:
-        raise MediaError(f"{path} has sound and picture, but never both at once.")
-    if stop - start <= seconds:
-        return start, stop
-    middle = (start + stop) / 2
-    return middle - seconds / 2, middle + seconds / 2
-
-
-def _span(track: Any, packets: list[tuple[int, int]], origin: Fraction) -> Window | None:
-    """From where to where the packets of a track reach, in seconds."""
-    if not packets:
-        return None
-    packets.sort()
-    (first, _), (last, lasts), count = packets[0], packets[-1], len(packets)
-    # Some containers do not say how long a packet lasts: as long as one does on the average.
-    mean = Fraction(last - first, count - 1) if count > 1 else Fraction(lasts)
-    stop = last + (mean if track.type == "video" else Fraction(lasts) or mean)
-    # What precedes the stream's own start is there to wind a decoder up, and is not heard.
-    start = first if track.start_time is None else max(first, int(track.start_time))
-    return float(start * track.time_base - origin), float(stop * track.time_base - origin)
-
-
-def _origin(container: Any) -> Fraction:
-    """The time that a recording's clock shows where it begins."""
-    return Fraction(container.start_time or 0, 1_000_000)
-
-
-def _check_window(window: Window | None) -> None:
-    if window is not None and not window[0] < window[1]:
-        raise ValueError(f"the window is {window}, expected (start, stop) in seconds.")
-
-
-def _between(window: Window) -> str:
-    return f"between {window[0]:.2f} and {window[1]:.2f} seconds"
 
 
 def _until(
@@ -248,7 +166,7 @@ def _placed(path: Path, sound: Tensor, begins: float, rate: int, window: Window)
     shift = round((begins - window[0]) * rate)  # where in the window the sound's first sample is
     first, last = max(0, shift), min(len(whole), shift + len(sound))
     if last <= first:
-        raise MediaError(f"{path} has no sound {_between(window)}.")
+        raise MediaError(f"{path} has no sound {between(window)}.")
     whole[first:last] = sound[first - shift : last - shift]
     return whole
 
@@ -309,44 +227,3 @@ def _upright(frame: Any, width: int, height: int) -> np.ndarray:
     """A frame of that size as (height, width, 3), turned as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24", width=width, height=height)
     return np.rot90(picture, k=round(frame.rotation / 90) % 4)  # both counter-clockwise
-
-
-def _picture(path: Path, container: Any) -> int:
-    """The number of the first video stream that is no cover image."""
-    cover = _package().stream.Disposition.attached_pic
-    for number, stream in enumerate(container.streams.video):
-        if not stream.disposition & cover:
-            return number
-    raise MediaError(f"{path} has no picture, only {_kinds(container)}.")
-
-
-def _kinds(container: Any) -> str:
-    """Name what a recording has."""
-    words = {"audio": "sound", "video": "picture"}
-    kinds = sorted({words.get(stream.type, stream.type) for stream in container.streams})
-    return " and ".join(kinds) or "an empty container"
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a recording; what goes wrong inside becomes one sentence that names it."""
-    av = _package()
-    if not path.is_file():
-        raise MediaError(f"{path} does not exist, expected a recording such as clip.mp4.")
-    if not path.stat().st_size:
-        raise MediaError(f"{path} is an empty file, expected a recording.")
-    try:
-        # Absolute: a name such as `http:clip` must not be taken for an address.
-        with av.open(str(path.absolute())) as container:
-            yield container
-    except MediaError:  # its sentence is written already
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise MediaError(f"{path} is damaged or no recording ({reason}).") from None
-    except IndexError:  # PyAV knows the tracks that a recording begins with, and no later ones
-        raise MediaError(f"{path} is damaged: a track begins in the middle of it.") from None
-
-
-def _package() -> Any:
-    return load_extra("av", extra="media", purpose="reading recordings")
