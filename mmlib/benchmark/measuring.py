@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlib.benchmark.cases import Case
+from mmlib.benchmark.compiling import check_agreement, check_compiler, compile_afresh, time_first
 from mmlib.benchmark.living import Living, foresee
 from mmlib.benchmark.work import operations, record, replay
 
@@ -38,6 +39,12 @@ class Cost:
         copy_seconds: of copying as many bytes as all other operations of the step read and write.
         peak_bytes: what a step allocates at most beside the parameters and the inputs; None where
             torch.compile has it on a CPU.
+        eager_seconds: of the same step, not compiled, in turn with it; this and the following are
+            None where nothing was compiled.
+        compile_seconds: of the first forward pass and the first step together, which compile.
+        graphs: into how many pieces the step was compiled, 1 where nothing stood in the way.
+        difference: the largest between compiled and plain outputs at evaluation, as a share of the
+            largest output.
     """
 
     case: Case
@@ -51,6 +58,10 @@ class Cost:
     product_seconds: float
     copy_seconds: float
     peak_bytes: int | None
+    eager_seconds: float | None = None
+    compile_seconds: float | None = None
+    graphs: int | None = None
+    difference: float | None = None
 
     @property
     def limit_seconds(self) -> float:
@@ -81,26 +92,27 @@ def measure(
     With one thread on a CPU the time is the process's own, of which others can take nothing away.
 
     Raises:
-        ValueError: an unknown precision, or fewer than one repeat.
+        ValueError: an unknown precision, fewer than one repeat, or `compiled` without a C++ compiler.
+        ArithmeticError: the compiled model's outputs are others than the plain one's.
         MemoryError: a step on a CPU would need more than is free; nothing of it has been taken.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}.")
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}, expected at least 1.")
-    model, inputs = case.build(device)
     if compiled:
-        torch.compiler.reset()  # of one class torch keeps a few compiled versions only
-    called: Callable[..., Any] = torch.compile(model) if compiled else model
+        check_compiler()
+    model, inputs = case.build(device)
+    called: Callable[..., Any] = compile_afresh(model) if compiled else model
 
     def autocast() -> AbstractContextManager[Any]:
         wanted = precision == "bf16"
         return torch.autocast(device, torch.bfloat16) if wanted else nullcontext()
 
-    def forward() -> None:
+    def forward(run: Callable[..., Any] = called) -> Any:
         model.eval()
         with torch.no_grad(), autocast():
-            called(**inputs)
+            return run(**inputs)
 
     def step(run: Callable[..., Any] = called) -> None:
         model.train()
@@ -115,12 +127,23 @@ def measure(
     if device == "cpu":
         _refuse_if_short(foresee(model, step))
     work = record(plain_step, model.parameters())
-    timed = {
+    timed: dict[str, Callable[[], object]] = {
         "forward": forward,
         "step": step,
         "product": replay(work),
         "copy": _copy(work.other_bytes, device),
     }
+    compilation: dict[str, Any] = {}
+    if compiled:
+        timed["eager"] = plain_step
+        first, _ = time_first(forward, device)
+        second, graphs = time_first(step, device)
+        difference = check_agreement(forward(), forward(model), precision)
+        compilation = {
+            "compile_seconds": first + second,
+            "graphs": graphs,
+            "difference": difference,
+        }
     found = _medians(timed, device, repeats)
     return Cost(
         case=case,
@@ -135,6 +158,8 @@ def measure(
         copy_seconds=found["copy"],
         # What a compiled step takes on a CPU passes the dispatcher by, where it is counted.
         peak_bytes=None if compiled and device == "cpu" else peak_bytes(step, device),
+        eager_seconds=found.get("eager"),
+        **compilation,
     )
 
 
@@ -195,7 +220,7 @@ def _copy(count: int, device: str) -> Callable[[], None]:
     return run
 
 
-def _medians(timed: dict[str, Callable[[], None]], device: str, repeats: int) -> dict[str, float]:
+def _medians(timed: dict[str, Callable[[], object]], device: str, repeats: int) -> dict[str, float]:
     """Time each in turn, `repeats` times after a first that does not count."""
     alone = device == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter

@@ -194,3 +194,18 @@ def test_sequence_shorter_than_the_kernel_is_named():
     layer = TemporalConv(in_dim=3, out_dim=5, kernel_size=5, padding="valid")
     with pytest.raises(ValueError, match="4 steps.*needs at least 5"):
         layer(torch.randn(2, 4, 3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_two_compiled_graphs_serve_every_length(training):
+    """The first is for the length that came first, the second for all others."""
+    graphs = []
+    layer = TemporalConv(in_dim=5, out_dim=7, norm="batch", pool_size=2, pool_stride=2)
+    layer.train(training)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, backend=lambda graph, _: graphs.append(graph) or graph)
+    with torch.set_grad_enabled(training):
+        for steps in (11, 13, 17, 19):
+            x = torch.randn(3, steps, 5)
+            torch.testing.assert_close(compiled(x)[0], layer(x)[0])
+    assert len(graphs) == 2

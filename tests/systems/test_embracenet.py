@@ -476,3 +476,18 @@ def test_it_learns_from_one_stream_or_several(streams_, tmp_path):
     assert len(history) == 5
     assert model.model.config.streams == streams_
     assert evaluate(model, data.subset("valid"))["accuracy"] > 0.6
+
+
+def test_two_compiled_graphs_serve_every_length():
+    """The first is for the lengths that came first, the second for all others."""
+    graphs = []
+    pairs = CrossModalPairs(names=("audio", "text", "vision"), embed_dim=6, num_heads=2).eval()
+    torch.compiler.reset()
+    compiled = torch.compile(pairs, backend=lambda graph, _: graphs.append(graph) or graph)
+    with torch.no_grad():
+        for few, many in ((3, 5), (7, 11), (13, 17), (19, 23)):
+            steps = {"audio": few, "text": many, "vision": many}
+            x = {name: torch.randn(2, count, 6) for name, count in steps.items()}
+            found, expected = compiled(x)[0], pairs(x)[0]
+            torch.testing.assert_close(found, expected)
+    assert len(graphs) == 2
