@@ -4,13 +4,14 @@ Run `pytest tests/benchmarks/test_attention_speed.py -s` to read the tables.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 
 import pytest
 import torch
-from timing import seconds
+from timing import STEADY, seconds
 from torch import nn
 
 from mmlib.layers import MultiHeadAttention
@@ -74,7 +75,9 @@ print(json.dumps(rows))
 
 def peak_megabytes(path: str, device: torch.device, lengths: tuple[int, ...]) -> dict[int, float]:
     command = [sys.executable, "-c", PROBE, path, device.type, *map(str, lengths)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        command, env=os.environ | STEADY, capture_output=True, text=True, check=True, timeout=300
+    )
     return {int(length): size for length, size in json.loads(done.stdout).items()}
 
 

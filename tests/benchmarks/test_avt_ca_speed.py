@@ -3,6 +3,7 @@
 Run `pytest tests/benchmarks/test_avt_ca_speed.py -s` to read the table.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from timing import seconds
+from timing import STEADY, seconds
 from torch import Tensor
 
 from mmlib.systems import AVTCAConfig, build
@@ -120,7 +121,11 @@ def peak_mb(batch: int) -> tuple[float, float]:
     if not Path("/proc/self/status").exists():
         pytest.skip("only Linux says how much memory a process had at most")
     told = subprocess.run(
-        [sys.executable, "-c", ALONE, str(batch)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", ALONE, str(batch)],
+        env=os.environ | STEADY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     before, highest = (int(word) / 1024 for word in told.stdout.split())
     return highest - before, highest

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from timing import seconds
+from timing import STEADY, seconds
 from torch import Tensor, nn
 
 from mmlib.backbones import VisualTrunk
@@ -130,12 +130,7 @@ def peak_megabytes(name: str) -> float:
     paths = os.pathsep.join((str(here), str(here.parent.parent), os.environ.get("PYTHONPATH", "")))
     done = subprocess.run(
         [sys.executable, "-c", PROBE, name, str(FRAMES)],
-        env={
-            **os.environ,
-            "PYTHONPATH": paths,
-            "OMP_NUM_THREADS": "1",
-            "MALLOC_MMAP_THRESHOLD_": "65536",
-        },
+        env=os.environ | STEADY | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -150,7 +145,7 @@ def test_a_training_step_takes_less_memory_than_the_plain_arrangement():
     ours, other = peak_megabytes("ours"), peak_megabytes("plain")
     print(f"\n{FRAMES} frames, peak above the start: {ours:.0f} MB, plain {other:.0f} MB", end="")
     print(f", {ours / other:.2f} x")
-    assert ours < 0.85 * other
+    assert ours < 0.7 * other  # measured: 0.56
 
 
 def kept_megabytes(step: Step) -> float:
