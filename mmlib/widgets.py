@@ -48,6 +48,21 @@ class Scene(NamedTuple):
 Draw = Callable[..., Scene | tuple[Figure, str]]
 
 
+def staged(draw: Draw, values: Mapping[str, Any]) -> Scene:
+    """Draw at these values.
+
+    Raises:
+        TypeError: the drawing function gave back no figure with its alt text.
+    """
+    came = draw(**values)
+    if not isinstance(came, tuple):
+        raise TypeError(
+            f"the drawing function returned {type(came).__name__}, expected a figure and its alt "
+            "text, `return figure, alt`, or a Scene"
+        )
+    return Scene(*came)
+
+
 class Explorer(ipywidgets.VBox):
     """Controls above a picture that follows them.
 
@@ -89,7 +104,7 @@ class Explorer(ipywidgets.VBox):
         """Draw the picture at the present values."""
         self._due = None
         try:
-            scene = Scene(*self.draw(**self.values))
+            scene = staged(self.draw, self.values)
         except Exception as error:  # noqa: BLE001  a callback's traceback would go to a log, unseen
             message = html.escape(f"{type(error).__name__}: {error}")
             self.alt = ""
@@ -106,7 +121,7 @@ class Explorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if not is_static():
             return super()._repr_mimebundle_(**kwargs)
-        scene = Scene(*self.draw(**self.values))
+        scene = staged(self.draw, self.values)
         png = png_bytes(scene.figure)
         plt.close(scene.figure)
         return picture_bundle(png, f"{scene.alt} (Run this cell to move the controls.)")
@@ -163,7 +178,7 @@ def small_multiples(
         raise ValueError("small_multiples needs at least one setting, for example [{'lag': 0}]")
     tiles, alts = [], []
     for values in settings:
-        scene = Scene(*draw(**values))
+        scene = staged(draw, values)
         tiles.append(pixels(png_bytes(scene.figure)))
         alts.append(scene.alt)
         plt.close(scene.figure)

@@ -66,6 +66,16 @@ def test_a_drawing_function_that_fails_says_so_in_place_of_the_picture() -> None
     assert "<img" in explorer.output.value
 
 
+def test_a_drawing_without_an_alt_text_is_told_what_was_expected() -> None:
+    def bare(height: int) -> Figure:
+        return Figure(figsize=(2, height))
+
+    explorer = widgets.explore(bare, height=(1, 3, 1))
+    assert "returned Figure, expected a figure and its alt text" in explorer.output.value
+    with pytest.raises(TypeError, match="return figure, alt"):
+        widgets.snapshot(bare, [{"height": 2}])
+
+
 def test_a_control_that_is_neither_widget_nor_short_form_is_refused() -> None:
     with pytest.raises(ValueError, match="the control 'lag' is None"):
         widgets.explore(draw, lag=None)
