@@ -61,7 +61,11 @@ def add(commands: Commands) -> None:
         help="try K learning rates for each system on valid first: the same budget for all",
     )
     add_balance(parser)
-    parser.add_argument("--split", choices=("valid", "test"), help="what is judged; else test")
+    parser.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        help="what is judged; else test, or valid where there is no test",
+    )
     add_device(parser)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -116,8 +116,8 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str, n
     told = (
         f"Data: {source}. Judged on {len(judged)} samples of the {results.split} split, from "
         f"{groups} groups. Each system was trained with {seeds} {'seed' if seeds == 1 else 'seeds'} "
-        f"on the train split, {_epochs(results)}, and the epoch chosen on valid. Numbers are means over the seeds ± "
-        f"their sample deviation."
+        f"on the train split, {_epochs(results)}, and {_chosen(results)}. Numbers are means over the "
+        f"seeds ± their sample deviation."
     )
     told += f" {note}" if note else ""
     if results.split == "valid":
@@ -128,11 +128,19 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str, n
     return told
 
 
+def _chosen(results: Results) -> str:
+    """Say which epoch was taken: without a valid split there is nothing to choose one by."""
+    if any(column.startswith("valid_") for run in results.runs for column in run.history):
+        return "the epoch chosen on valid"
+    return "the last epoch taken, since there is no valid split to choose one on"
+
+
 def _epochs(results: Results) -> str:
     """Say how long was trained, where all did so equally long."""
     counts = {len(run.history) for run in results.runs}
     if len(counts) == 1:
-        return f"for {counts.pop()} epochs each"
+        count = counts.pop()
+        return f"for {count} {'epoch' if count == 1 else 'epochs'} each"
     return "for numbers of epochs that differ (runs.csv)"
 
 

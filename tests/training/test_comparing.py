@@ -205,3 +205,16 @@ def test_a_regression_is_compared_by_concordance(tmp_path):
     write_report(results, tmp_path, source="traces.npz")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "mean CCC" in text and "flatter" in text and "Confusion" not in text
+
+
+def test_the_report_says_where_no_valid_split_chose_the_epoch(tmp_path):
+    features = features_of()
+    rest = replace(features, split=np.where(features.split == "valid", "train", features.split))
+    short = TINY | {"recipe": {"epochs": 1}}
+    for name, data in (("with", features), ("without", rest)):
+        results = compare_systems(data, ["majority"], tmp_path / name / "runs", seeds=1, **short)
+        write_report(results, tmp_path / name, source="three.npz")
+    with_valid = (tmp_path / "with" / "report.md").read_text(encoding="utf-8")
+    without = (tmp_path / "without" / "report.md").read_text(encoding="utf-8")
+    assert "for 1 epoch each, and the epoch chosen on valid" in with_valid
+    assert "the last epoch taken" in without and "chosen on valid" not in without
