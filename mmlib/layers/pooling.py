@@ -89,5 +89,6 @@ def pool(x: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> Tensor
 
 
 def _step(x: Tensor, mask: Tensor, index: Tensor) -> Tensor:
-    chosen = x.take_along_dim(index[:, None, None], dim=1).squeeze(1)
+    # Not take_along_dim, of which torch.compile makes a graph for each length.
+    chosen = x.gather(1, index[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1)
     return chosen.masked_fill(~mask.any(1, keepdim=True), 0.0)

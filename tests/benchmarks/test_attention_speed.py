@@ -93,6 +93,6 @@ def test_peak_memory_of_the_fused_path_grows_linearly_with_length(device):
         print(f"{length:6d} {fused[length]:8.1f} {shown}")
     # Eight times the length: linear is 8, quadratic is 64. The explicit path shows that the
     # measurement would see a square matrix.
-    assert fused[8192] / fused[1024] < 16
+    assert fused[8192] / fused[1024] < 12  # measured: 6.4
     assert fused[8192] < explicit[1024] * 2
-    assert explicit[4096] / explicit[1024] > 6
+    assert explicit[4096] / explicit[1024] > 10  # measured: 15.4

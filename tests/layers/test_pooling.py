@@ -73,3 +73,17 @@ def test_wrong_names_and_masks_are_named():
         pool(x, torch.ones(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"torch.float32.*torch.bool"):
         pool(x, torch.ones(2, 5))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("how", HOWS)
+def test_two_compiled_graphs_serve_every_length(how, masked):
+    """The first is for the length that came first, the second for all others."""
+    graphs = []
+    torch.compiler.reset()
+    compiled = torch.compile(pool, backend=lambda graph, _: graphs.append(graph) or graph)
+    for steps in (5, 7, 11):
+        x = torch.randn(2, steps, 3)
+        mask = torch.rand(2, steps) < 0.7 if masked else None
+        torch.testing.assert_close(compiled(x, mask, how), pool(x, mask, how))
+    assert len(graphs) == 2
