@@ -209,15 +209,14 @@ def winners(
                 color=look.color,
                 mfc=look.color if mine else "white",
                 mew=1.4,
-                label=name if column == 0 else None,
             )
     ax.set_xticks(range(len(boards)), [f"paper of\n{name}" for name in boards], size=9)
     ax.set(xlim=(-0.5, len(boards) - 0.5), ylabel="test accuracy", title=title)
     ax.grid(axis="x", alpha=0.25)
-    handles, labels = ax.get_legend_handles_labels()
-    for handle in handles:
-        handle.set(markersize=7)
-    ax.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for name in names:  # for the legend alone: all of one size, none filled
+        look = looks[name]
+        ax.plot([], [], ls="", marker=look.marker, ms=7, color=look.color, mfc="white", label=name)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

@@ -572,6 +572,14 @@ def test_the_other_figures_are_drawn_and_stay_closed():
     assert not plt.get_fignums()
 
 
+def test_every_favourite_is_drawn_larger_than_the_others_in_the_first_column_too():
+    axes = winners({"a": {"a": 0.7, "b": 0.6}, "b": {"a": 0.6, "b": 0.7}})
+    points = [line for line in axes.lines if len(line.get_xdata())]
+    sizes = {(int(p.get_xdata()[0]), p.get_ydata()[0]): p.get_markersize() for p in points}
+    assert all(sizes[column, 0.7] > sizes[column, 0.6] + 3 for column in (0, 1))
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
 def lessons_own(name):
     """Return the source of a function that a cell of the lesson defines."""
     for cell in lesson_of("14.1").cells:
