@@ -986,11 +986,10 @@ for ax, (dropout, title) in zip(
     ax.axhline(neutral, color="#6E6E6E", ls=":", lw=1.4)
     ax.annotate(
         "always neutral",
-        (0.8, neutral),
+        (0.0, neutral),
         xytext=(0, -12),
         textcoords="offset points",
         size=9,
-        ha="right",
     )
 panels[0].get_legend().remove()
 panels[1].set_ylabel("")
