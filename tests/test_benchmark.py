@@ -160,6 +160,20 @@ def test_the_peak_is_that_of_what_lives_at_once():
     assert peak_bytes(one_after_the_other, "cpu") == pytest.approx(2e6, rel=0.01)
 
 
+def test_a_peak_between_what_came_and_went_is_found_to_the_byte():
+    def step():
+        for size in (1000, 3000, 500):  # each is gone before the next
+            torch.zeros(size)
+        kept = torch.zeros(2000)
+        beside = torch.zeros(2100)  # the peak
+        del beside
+        for _ in range(9):
+            torch.zeros(2000)
+        return kept
+
+    assert peak_bytes(step, "cpu") == 4 * (2000 + 2100)
+
+
 def test_what_backward_keeps_is_in_the_peak_and_the_parameters_are_not():
     weight = torch.zeros(250_000, requires_grad=True)
 
