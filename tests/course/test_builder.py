@@ -407,6 +407,9 @@ def test_the_course_runs_without_a_browser_and_leaves_pages_and_timings(
     readme = (root / "README.md").read_text()
     assert "| [98 A toy lesson](notebooks/98_toy.ipynb) | 5 | 2 |" in readme
     assert readme.startswith("before") and readme.endswith("after\n") and "old" not in readme
+    (root / "build" / "timings.json").unlink()  # measured elsewhere: what the README says stands
+    assert timings.main(["--write"], root) == 0
+    assert (root / "README.md").read_text() == readme and "not measured" not in readme
 
 
 def test_rewording_keeps_the_outputs_and_changes_only_the_text(
