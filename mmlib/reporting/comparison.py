@@ -130,7 +130,7 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str, n
 
 def _chosen(results: Results) -> str:
     """Say which epoch was taken: without a valid split there is nothing to choose one by."""
-    if any(column.startswith("valid_") for run in results.runs for column in run.history):
+    if any(str(column).startswith("valid_") for run in results.runs for column in run.history):
         return "the epoch chosen on valid"
     return "the last epoch taken, since there is no valid split to choose one on"
 

@@ -42,7 +42,9 @@ def test_shuffle_is_a_reshape_in_any_layout_and_undone_by_the_other_count(device
 
 
 def test_shuffle_that_does_not_divide_is_named():
-    with pytest.raises(ValueError, match="7 channels cannot be dealt out in 2 equal groups; take .* divides 7"):
+    with pytest.raises(
+        ValueError, match="7 channels cannot be dealt out in 2 equal groups; take .* divides 7"
+    ):
         channel_shuffle(torch.zeros(1, 7, 2, 2), 2)
 
 
