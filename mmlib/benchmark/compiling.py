@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 
 #: As shares of the largest output. Compiled sums are taken in another order, nothing more.
 _MAY_DIFFER = {"fp32": 1e-3, "bf16": 0.1}
@@ -56,6 +55,8 @@ def time_first(run: Callable[[], object], device: str) -> tuple[float, int]:
     that it calls; else those of the clock on the wall. What an earlier run left in torch's cache
     is not compiled again.
     """
+    from torch._dynamo.utils import counters  # seconds to import, for those who never compile
+
     alone = device == "cpu" and torch.get_num_threads() == 1
     counters.clear()
     start = _processor() if alone else time.perf_counter()

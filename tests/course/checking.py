@@ -208,13 +208,18 @@ def answer_from(number: str, source: str, setup: str = "") -> Any:
 
 
 @functools.cache
-def surroundings(number: str) -> dict[str, Any]:
-    """Imports, functions, classes, constants and `use(...)` that stand before the exercise."""
+def surroundings(number: str, *, guided: bool = False) -> dict[str, Any]:
+    """Imports, functions, classes, constants and `use(...)` that stand before the exercise.
+
+    With `guided` also those of the guided edition alone.
+    """
     namespace: dict[str, Any] = {"__name__": "learner"}
     exec("import torch", namespace)  # noqa: S102
     first = exercise_of(number).cells[0].index
     for cell in lesson_of(number).cells:
-        if cell.kind != "code" or "guided" in cell or BEGIN in cell.source or cell.index > first:
+        if cell.kind != "code" or BEGIN in cell.source or cell.index > first:
+            continue
+        if "guided" in cell and not guided:
             continue
         for node in filter(_is_definition, parse(cell.source).body):
             code = compile(ast.Module([node], []), f"<lesson {number} cell {cell.index}>", "exec")

@@ -441,7 +441,7 @@ def test_the_shuffle_is_torchs_and_the_librarys(groups):
 
 @pytest.fixture(scope="module")
 def lesson():
-    return surroundings("08.3")
+    return surroundings("08.3", guided=True)
 
 
 @pytest.fixture(scope="module")
@@ -505,13 +505,12 @@ def test_the_picture_under_the_gate_follows_every_choice(lesson, monkeypatch):
         draw,
         emotion=list(theatre.EMOTIONS),
         rule=["bam", "product"],
-        seed=["0", "1", "2"],
         actor=(0, 23, 1),
     )
     seen = [explorer.output.value]
-    for name, value in {"emotion": "sad", "rule": "product", "seed": "2", "actor": 5}.items():
+    for name, value in {"emotion": "sad", "rule": "product", "actor": 5}.items():
         explorer.controls[name].value = value
         assert explorer.output.value not in seen
         seen.append(explorer.output.value)
-    assert explorer.alt.startswith("Actor 5, sad, product, seed 2.")
+    assert explorer.alt.startswith("Actor 5, sad, product, seed 0.")
     assert "failed" not in explorer.output.value

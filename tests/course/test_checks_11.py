@@ -627,15 +627,13 @@ def lesson(monkeypatch):
     return drawn
 
 
-def test_the_six_maps_follow_model_seed_and_clip(lesson):
-    explorer = widgets.explore(
-        lesson, model=["placed", "without positions"], seed=["0", "1", "2"], clip=(0, 8)
-    )
+def test_the_six_maps_follow_model_and_clip(lesson):
+    explorer = widgets.explore(lesson, model=["placed", "without positions"], clip=(0, 8))
     assert explorer.alt.startswith("Six attention maps of JMT placed, seed 0, clip 4")
     seen = {explorer.output.value}
-    for name, value in (("model", "without positions"), ("seed", "2"), ("clip", 1)):
+    for name, value in (("model", "without positions"), ("clip", 1)):
         explorer.controls[name].value = value
         seen.add(explorer.output.value)
-    assert explorer.alt.startswith("Six attention maps of JMT without positions, seed 2, clip 1")
+    assert explorer.alt.startswith("Six attention maps of JMT without positions, seed 0, clip 1")
     assert all(f"{one} asks {two}" in explorer.alt for one, two in JMTConfig().pairs)
-    assert len(seen) == 4
+    assert len(seen) == 3
