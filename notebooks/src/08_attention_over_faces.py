@@ -48,7 +48,7 @@ SIZE, SEEDS = 96, (0, 1, 2)
 # %% [markdown]
 # ## What a filter sees
 #
-# So far faces came to you as numbers from behind the stage, or through eyes that were trained already. Now you build the eyes, AVT-CA's visual **trunk**: the network that makes a vector of each frame. The question of this lesson: when a network "attends to the mouth", **how would you know?**
+# So far faces came to you as numbers from behind the stage, or through eyes that were trained already. Now you build the eyes of **AVT-CA** (*audio-video transformer fusion with cross attention*), the second of the four systems: its visual **trunk**, the network that makes a vector of each frame. Lesson 09 adds the voice. The question of this lesson: when a network "attends to the mouth", **how would you know?**
 #
 # A convolution slides one small window of weights over the picture and asks everywhere the same question. Here are four windows that nobody trained, on a face that nobody took (all faces here are synthetic).
 
@@ -185,7 +185,7 @@ for name, join in {"product": torch.mul, "BAM": torch.add}.items():
     show(f"{name:8} pull on the channel's score", channel.grad, "on the place's", place.grad)
 
 # %% [markdown]
-# Each of the two scores can only learn as far as the other one is already away from zero. BAM's two scores learn from the first step, and its gate has a floor: it never lets *less* through than came, so nothing can be lost. Keep that in mind for the pictures below.
+# Each of the two scores can only learn as far as the other one is already away from zero. BAM's two scores learn from the first step, and its gate has a floor: it never lets *less* through than came, so nothing can be lost. Keep that in mind for the pictures below: under both rules they draw $\sigma$ alone.
 #
 # ## Four quarters
 #
@@ -512,7 +512,7 @@ assert 0.4 < min(every) and max(every) < 2.5  # nowhere a spotlight, nowhere bli
 assert max(max(each) - min(each) for each in leans["BAM"].values()) > 0.1  # the seeds disagree
 
 # %% [markdown] tags=["guided"]
-# A lean, and no spotlight. In the stored run no part gets twice its share of the weight; BAM leans to the mouth, the product to eyes and brows, and the seeds of one rule lie as far apart as the rules do. Yet all of these readers read. How decided are the gates at all, and does the *channel's* gate depend on the face?
+# A lean, and no spotlight. In the stored run no part gets twice its share of the weight; BAM leans to the mouth, the product to eyes and brows, and but for the mouth, the seeds of one rule lie about as far apart as the rules do. Yet all of these readers read. How decided are the gates at all, and does the *channel's* gate depend on the face?
 
 # %% tags=["guided"]
 between = []
@@ -704,7 +704,7 @@ assert abs(mean_fall["cheeks"]) < 0.03 and patch_cost["cheeks"] > mean_fall["che
 # ### Exercise 08.3: what a convolution costs
 # Difficulty ★★☆ · Importance ★★★ · 10 minutes
 #
-# A map has `in_channels` and `size = (H, W)`; the window is `kernel_size` squared (odd, padded by half a window), the `stride` as given, no offsets. Return two pairs of whole numbers, each (parameters, multiply-adds): of the plain convolution to `out_channels`, and of the separable one, whose depthwise filter has the stride. One multiply-add is one weight times one value; count them for one picture.
+# A map has `in_channels` and `size = (H, W)`; the window is `kernel_size` squared (odd, padded by half a window), the `stride` as given, no biases. Return two pairs of whole numbers, each (parameters, multiply-adds): of the plain convolution to `out_channels`, and of the separable one, whose depthwise filter has the stride. One multiply-add is one weight times one value; count them for one picture.
 
 
 # %% tags=["exercise"]
@@ -786,7 +786,7 @@ for name in ("separable", "shuffle unit"):
     print(f"{name:13} {by_count:4.1f} times cheaper by count, {by_clock:4.1f} times by this clock")
 
 # %% [markdown]
-# The two numbers of a line need not agree, and on your machine they will be others. Multiply-adds are a promise of the arithmetic. A machine also has to fetch the numbers, and a depthwise layer does little with each number that it fetches; the shuffle unit has batch norms on top. So report both, and say on which machine.
+# The two numbers of a line need not agree, and on your machine they will be others. Multiply-adds are a promise of the arithmetic. A machine also has to fetch the numbers, and a depthwise layer does little with each number that it fetches; the shuffle unit has batch norms on top (they bring each channel to mean 0 and deviation 1 over the batch). So report both, and say on which machine.
 #
 # ## Deal the cards anew
 #
