@@ -48,7 +48,7 @@ apply_style()
 # %% [markdown]
 # ## Ninety-six per cent
 #
-# Here are the paper's Tables 8 and 9, its ablation. IT keeps only the *intermediate transformer fusion*, CT only the *cross-attention at the end*; the number is that of the attention heads.
+# Here are the paper's Tables 8 and 9, its ablation on two data sets: CMU-MOSEI, people on the web who talk to a camera, and RAVDESS, actors who speak two sentences in eight emotions. IT keeps only the *intermediate transformer fusion*, CT only the *cross-attention at the end*; the number is that of the attention heads.
 #
 # | model | CMU-MOSEI accuracy | F1 | RAVDESS accuracy | F1 |
 # |---|---|---|---|---|
@@ -168,7 +168,7 @@ show("audio, convolution and pool in turn:", audio_steps)
 #
 # $$a = \mathrm{Attention}\big(\mathrm{Norm}(x), \mathrm{Norm}(y)\big), \qquad x' = x + a + \mathrm{MLP}\big(\mathrm{Norm}(a)\big)$$
 #
-# Two such blocks, one for each stream. Here is what one of them is made of.
+# MLP is lesson 04's feed-forward network by its other name. Two such blocks, one for each stream. Here is what one of them is made of.
 
 
 # %%
@@ -358,8 +358,8 @@ for heads in (1, 4, 8):
 show("and say something else:", not torch.allclose(outputs[1], outputs[4], atol=1e-3))
 
 # %% [markdown]
-# None. Heads cut the same width into more pieces. The same weights fit any number of them and mean something else with each, so a checkpoint loads without a word under the wrong number. In the released code, one line sets the number to 8 whatever was asked for (A-23). Run through that line, a model asked for with one head and a
-# model asked for with four are the same model, and what differs in their scores is luck. Whether the tables above were made with that line, we cannot know.
+# None. Heads cut the same width into more pieces. The same weights fit any number of them and mean something else with each, so a checkpoint (a file of weights) loads without a word under the wrong number. In the released code, one line sets the number to 8 whatever was asked for (A-23). With that line in place, asking for one head and asking for
+# four give the same model, and what differs in their scores is luck. Whether the tables above were made with that line, we cannot know.
 #
 # ## The end, twice
 #
@@ -408,6 +408,9 @@ check("09.2", final_stage)
 
 # %% [markdown] tags=["solution-note"]
 # Probabilities are for people. A model that returns them and is trained by a library's cross-entropy, which takes logits, gets a second softmax on top of the first. The next cell shows what that costs.
+
+# %% [markdown]
+# Two ends that each look right can be wrong together: the text's model ends in a softmax, and a library's cross-entropy takes logits and applies its own. **Predict:** a model is rather sure of a wrong class. How much does it learn if its probabilities are taken for logits?
 
 # %%
 scores = torch.tensor([[4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]], requires_grad=True)
@@ -744,7 +747,7 @@ for name, row in ABLATION.items():
 
 # %% [markdown]
 # The text says that four heads improve IT. On RAVDESS, by two points; on MOSEI, the table says the opposite, by 2.8. IT-1 and CT-4, two different models, print the same 67.72. And both parts together bring 28 and 18 points. In Algorithm 10 the full model has one thing that neither row is said to have, the second pair of attentions. If it does all that, it is missing from the ablation; and the released code
-# is without it (A-16). We found no such jump, and report that, and cannot say what theirs comes from.
+# is without it (A-16). Our own ablation (in the guided edition) finds no such jump. We report that, and cannot say what theirs comes from.
 #
 # **The counts (A-27).** Table 1 gives RAVDESS 920 samples of each of eight emotions. A RAVDESS file name says what it holds, and the data set's rules say which names there are: neutral is not played strongly, for instance.
 
@@ -757,7 +760,7 @@ show("with each take as sound and picture, picture alone, sound alone:", files)
 show("Table 1:", 8 * 920, "of them neutral:", 920)
 
 # %% [markdown]
-# 7,356 files are three recordings of each take. Table 1's 7,360 looks like that number, made divisible by eight. But no class of the data has 920 takes, or files, and none can, since neutral has half as many as the others. In the same way 23,454 MOSEI segments are divided by six, although a segment may have several emotions, and they are very unequally frequent; and 7,440 CREMA-D clips:
+# 7,356 files are three recordings of each take. Table 1's 7,360 looks like that number, made divisible by eight. But no class of the data has 920 takes, or files, and none can, since neutral has half as many as the others. In the same way 23,454 MOSEI segments are divided by six, although a segment may have several emotions, and they are very unequally frequent; and 7,440 clips of CREMA-D, 91 actors with twelve sentences:
 
 # %% tags=["nbval-check-output"]
 show("CREMA-D, counted in its list of files:", 1087 + 5 * 1271, "of them neutral", 1087)
@@ -865,7 +868,7 @@ print("our AVT-CA, eight classes:", {k: round(value, 3) for k, value in top.item
 assert top[5] > 0.9 > best["audio+vision"] + 0.05
 
 # %% [markdown]
-# Above nine in ten by top-5, for the same model and the same clips whose accuracy stands beside it under 1. A measure that everyone fills tells nobody apart.
+# Above nine in ten by top-5, for the same model and the same clips whose accuracy stands beside it under 1. A measure on which everybody does so well tells nobody apart.
 #
 # **Where the released model comes from (A-36).** AVT-CA's code is a fork of an earlier public model (Chumachenko and others, 2022). A comparison of the two source trees finds the shared late self-attention, the 8 heads and a higher learning rate, and no other change to the model. A very large gain over that model would need evidence that the paper does not give. The ancestor's
 # author warns that results vary strongly with the split of the actors. And the released trainer loads a finished checkpoint before it starts, so a clean copy does not run, and a second run starts from trained weights (A-32): the printed curves cannot be repeated from it.
