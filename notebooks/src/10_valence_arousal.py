@@ -14,7 +14,7 @@
 # 2. compute the shape of a spectrogram from frames and rates, and build the factorised convolution that reads a film;
 # 3. say what a frozen backbone gives, what a head in time adds, and how far both are from the best possible.
 #
-# **Before you start:** lesson 01 (spectrograms, scores of numbers), lesson 05 (seeds, actors, ceilings). **Time:** about 90 minutes, 45 of them exercises.
+# **Before you start:** lesson 01 (spectrograms, scores of numbers), lesson 05 (seeds, actors, ceilings). **Time:** about 90 minutes, 40 of them exercises.
 
 # %%
 from dataclasses import replace
@@ -46,7 +46,7 @@ EPS = 1e-8
 # %% [markdown]
 # ## A feeling that drifts
 #
-# So far a clip had one emotion, out of a list. Nobody feels like that for long. Here somebody is pleased, then less so, then gets excited: **valence** (how pleasant) and **arousal** (how excited) are two numbers, and they move. This is what JMT, the system of the next lesson, has to tell, and this lesson prepares everything for it
+# So far a clip had one emotion, out of a list. Nobody feels like that for long. Here somebody is pleased, then less so, then gets excited: **valence** (how pleasant) and **arousal** (how excited) are two numbers, and they move. This is what **JMT** (*joint multimodal transformer*), the third system and the next lesson's, has to tell, and this lesson prepares everything for it
 # except the fusion: the score, the loss, the two **backbones** (large networks, trained elsewhere, that make features of film and sound), and the data.
 #
 # The play is *jmt* (synthetic, as always). Each sequence has 64 steps, cut into 8 clips of 8 frames, as in the paper's section 4.2, with one second of voice for each clip.
@@ -99,7 +99,7 @@ snapshot(
 )
 
 # %% [markdown]
-# A bias or a wrong scale leaves $r$ at .89, and pulls CCC down to .54. Noise lowers both. For a rater of feelings that is what we want: who says .2 where .8 is felt is wrong, however faithfully he follows the ups and downs. Lin's coefficient (his section 2) is
+# A bias or a wrong scale leaves $r$ at .89, and pulls CCC down to .54. Noise lowers both. For a rater of feelings that is what we want: who says .2 where .8 is felt is wrong, however faithful the ups and downs. Lin's coefficient (his section 2) is
 #
 # $$\rho_c = \frac{2\,\mathrm{cov}(x, y)}{\mathrm{var}(x) + \mathrm{var}(y) + (\mu_x - \mu_y)^2} = r \cdot \frac{2}{v + 1/v + u^2},\qquad v = \frac{\sigma_x}{\sigma_y},\quad u = \frac{\mu_x - \mu_y}{\sqrt{\sigma_x \sigma_y}}.$$
 #
@@ -390,7 +390,7 @@ for name, (stream, k) in named.items():
 
 # %% [markdown]
 # The squared error is least at about 1, and concordance greatest where the guess has the *same spread as the truth*: there scale and level are right, the factor in Lin's second form is 1, and **CCC reaches $r$**. It cannot go higher. So the "ceiling" that the course prints for *jmt*, the concordance of the mean, is the ceiling of a guesser who minimises squared error; one who trains
-# on concordance may stand a little above it. Nothing is leaking then. The ceiling for *him* is the correlation. We shall meet one.
+# on concordance may stand a little above it. Nothing is leaking then: for such a guesser the limit is the correlation. The guided lesson meets one at its end.
 #
 # ## Smoothing: an option, reported apart
 #
@@ -539,7 +539,7 @@ show_figure(
 # ### Exercise 10.3: (2+1) dimensions
 # Difficulty ★★☆ · Importance ★★★ · 15 minutes
 #
-# Write the module `FactorisedConv(in_channels, out_channels, t=3, d=3, stride=1)`, from `(B, in_channels, T, H, W)` to `(B, out_channels, T / stride, H / stride, W / stride)`: a convolution over places into $M$ channels, `nn.BatchNorm3d`, ReLU, a convolution over time. No biases. Each convolution takes its own part of the stride; `t` and `d` are odd, and with stride 1 no axis
+# Write the module `FactorisedConv(in_channels, out_channels, t=3, d=3, stride=1)`, from `(B, in_channels, T, H, W)` to `(B, out_channels, T / stride, H / stride, W / stride)`, rounded up: a convolution over places into $M$ channels, `nn.BatchNorm3d`, ReLU, a convolution over time. No biases. Each convolution takes its own part of the stride; `t` and `d` are odd, and with stride 1 no axis
 # shrinks.
 
 
@@ -614,7 +614,7 @@ change = ((seen - backwards).norm() / seen.norm()).item()
 show("played backwards, another vector:", change > 1e-3)
 
 # %% [markdown]
-# 31.5 million parameters, with the names of the public checkpoint that torchvision offers (`r2plus1d_18-91a641e6.pth`, trained on Kinetics-400), so `film.load_public(path)` takes that file as it is. A notebook does not fetch 126 MB behind your back: **here the weights are random**, and we say so wherever it matters. The size is free: the paper says 224 pixels, its code has 112, here there are 48 (J-16).
+# 31.5 million parameters, with the names of the public checkpoint that torchvision offers (`r2plus1d_18-91a641e6.pth`, trained on Kinetics-400, films of what people do), so `film.load_public(path)` takes that file as it is. A notebook does not fetch 126 MB behind your back: **here the weights are random**, and we say so wherever it matters. The size is free: the paper says 224 pixels, its code has 112, here there are 48 (J-16).
 #
 # The last line is what a film network has over a mean of pictures: it knows which way time runs.
 #
@@ -812,7 +812,7 @@ assert mean["face, both"][0] > mean["face, GRU"][0] + 0.1 > mean["face, step"][0
 assert mean["voice, both"][0] < bold["audio"][0] + 0.03
 
 # %% [markdown] tags=["guided"]
-# On the voice a memory is worth a lot, since a vague reading gets better by its neighbours: that is what smoothing did by hand. On the face a GRU closes little of the gap for valence, and half of it for arousal: what is felt *now* will be seen in four steps, and a GRU does not look ahead. Both directions do, and come close to the ceiling. The paper's fusion has no clock at all (J-13; lesson 11 shows it). Where in such a system time is read is a question
+# On the voice a memory is worth a lot, since a vague reading gets better by its neighbours: that is what smoothing did by hand. On the face a GRU closes little of the gap to the ceiling for valence, and in the stored run two fifths of it for arousal: what is felt *now* will be seen in four steps, and a GRU does not look ahead. Both directions do, and come close to the ceiling. The paper's fusion has no clock at all (J-13; lesson 11 shows it). Where in such a system time is read is a question
 # for lesson 11.
 #
 # And if the voice's best head stands at or above its ceiling for valence: you know why. It was trained on concordance, the ceiling is that of the least squared error, and its $r$, the second pair of numbers, is above both.
