@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmlib.data import FeatureSet
+from mmlib.systems import find
+from mmlib.systems.own import is_own
 from mmlib.training import checkpoints
 from mmlib.training.checkpoints import CheckpointError
 
@@ -25,13 +27,16 @@ def asked_for(
         features: what it learns from.
         training: what is passed on to `train_system`.
     """
+    precision = training.get("precision", "auto")
     return {
         "system": system,
+        **({"code": find(system).config.code} if is_own(system) else {}),
         "seed": seed,
         "data": features.fingerprint(),
         "scale": training.get("scale", "small"),
         "recipe": {k: v for k, v in (training.get("recipe") or {}).items() if v is not None},
         # What an earlier comparison did not know of is None there too.
+        "precision": None if precision == "auto" else precision,
         **{name: training.get(name) for name in CHOICES},
     }
 
@@ -46,6 +51,11 @@ def read(place: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
         return None
     about = checkpoints.read_json(place / DONE)
     strange = [name for name in asked if about.get(name) != asked[name]]
+    if strange == ["code"]:
+        file = Path(asked["system"].rpartition(":")[0]).name
+        raise CheckpointError(
+            f"{place} was run before {file} was changed; delete that folder, or choose another one."
+        )
     if strange:
         raise CheckpointError(
             f"{place} was run with another {' and '.join(strange)} than is asked for now; repeat "

@@ -11,6 +11,7 @@ from mmlib.data import FeatureSet
 from mmlib.systems import UnknownSystem, build, find
 from mmlib.systems.own import OwnConfig, folder_name, is_own, read_own
 from mmlib.training.checkpoints import CheckpointError
+from mmlib.training.comparing import Results, compare_systems
 from mmlib.training.jobs import train_system
 from mmlib.training.runs import load_run
 
@@ -102,6 +103,21 @@ def test_a_run_of_a_class_that_has_changed_is_neither_read_nor_resumed(source, t
         load_run(run)
     with pytest.raises(CheckpointError, match="has another config"):
         train_system(name, features(), run, recipe={"epochs": 1}, resume=True)
+
+
+def test_a_comparison_takes_no_finished_run_of_a_class_that_has_changed(source, tmp_path):
+    data = features(30).with_split(["train"] * 18 + ["valid"] * 6 + ["test"] * 6)
+
+    def compared(folder: str) -> Results:
+        settings = {"seeds": 1, "recipe": {"epochs": 1}, "progress": False}
+        return compare_systems(data, [f"{source}:Mine"], tmp_path / folder, **settings)
+
+    first, again = compared("out").runs[0], compared("out").runs[0]
+    assert torch.equal(first.outputs, again.outputs)
+    source.write_text(SOURCE.replace(".tanh()", ".relu()"))
+    with pytest.raises(CheckpointError, match=r"mine-Mine_0 was run before mine\.py was changed"):
+        compared("out")
+    assert not torch.equal(first.outputs, compared("other").runs[0].outputs)
 
 
 def test_a_change_in_the_file_is_seen_at_once(source):

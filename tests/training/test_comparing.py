@@ -154,6 +154,8 @@ def test_finished_runs_of_other_data_or_settings_are_refused(tmp_path):
         compare_systems(
             features_of(), ["concat"], tmp_path, seeds=1, **TINY | {"recipe": {"epochs": 3}}
         )
+    with pytest.raises(CheckpointError, match="another precision"):
+        compare_systems(features_of(), ["concat"], tmp_path, seeds=1, **TINY, precision="bf16")
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path):
