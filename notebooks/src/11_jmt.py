@@ -14,7 +14,7 @@
 # 2. find what a model cannot know, by permuting its input, and two faults that no shape reveals, by perturbing one sample;
 # 3. report folds with their spread, and say how much the best of five flatters.
 #
-# **Before you start:** lesson 03 (who asks, who answers), lesson 04 (positions, permutation laws), lesson 05 (folds, intervals) and lesson 10 (concordance, the two backbones). **Time:** about 100 minutes, in two halves: building and
+# **Before you start:** lesson 03 (who asks, who answers), lesson 04 (positions, permutation laws), lesson 05 (splits by actor, intervals) and lesson 10 (concordance, the two backbones). **Time:** about 100 minutes, in two halves: building and
 # training, up to the six maps; faults and folds, from there on.
 
 # %%
@@ -184,7 +184,7 @@ for layers, share in ((6, "none"), (3, "query")):
 # %% [markdown]
 # Typed numbers go stale, computed ones do not: 3074 is a slip (J-02). The text's six layers make 15.0 million parameters; the public code has three layers, chosen by who asks, each called twice, and so 11.8 million (J-05).
 #
-# And yet the released model weighs 52.7 million. The ledger found the rest in an encoder of width 3072 that is built and never called (J-11). You can check its size by the same line:
+# And yet the released model weighs 52.7 million. The rest is an encoder of width 3072 that is built and never called (J-11). You can check its size by the same line:
 
 # %% tags=["nbval-check-output"]
 wide, hidden = 6 * 512, 512
@@ -298,7 +298,7 @@ for lengths_one in (True, False):
     show(f"l2_normalise={lengths_one!s:5} twice the features give another answer:", moved)
 
 # %% [markdown]
-# Nothing. Direction is all that is left, and where *how much* is the question, as it is for arousal, that is a bold choice. We will measure it.
+# Nothing. Direction is all that is left, and where *how much* is the question, as it is for arousal, that is a bold choice. The guided lesson measures it below.
 #
 # ## Does it know what time it is?
 #
@@ -337,7 +337,7 @@ show("mean of both, all streams:", ceiling)
 # %% [markdown]
 # Read the two rows "lag ignored": whoever puts face and voice side by side *step by step*, as if they were simultaneous, loses fifteen hundredths of valence. That is the number to beat by listening across time. **Can JMT without positions do that?** Predict.
 #
-# The protocol: new actors in the test, three seeds, one recipe for all, the epoch chosen on the validation actors. `concat` is the plain fusion of lesson 05, whose encoders are three convolutions over five steps each; for *audio* and *vision* alone, it gets one stream. The paper's own recipe, SGD with batches of two, is the
+# The protocol: new actors in the test, three seeds, one recipe for all, the epoch chosen on the validation actors. `concat` is the plain fusion of lesson 05, whose encoders are three convolutions over five steps each; for *audio* and *vision* alone, it gets one stream. The paper's own recipe, plain gradient descent (SGD) with batches of two, is the
 # preset `paper`; a concordance over two short sequences is noisy, so here all systems have Adam and batches of eight (J-20). And one opponent that no paper brings: **a straight line**. Take the features of the eight steps before and
 # after, and solve least squares. No network, no seed. (The exercises and their answers train the first seed alone.)
 
@@ -693,7 +693,7 @@ show("and the prophet's loss:", flattened_loss(square.transpose(0, 1), square).i
 # %% [markdown]
 # A prophet is told to be wrong, and a model trained on this learns what is left: that which all samples and all steps have in common. The number of elements is right, so nothing complains; with 64 clips of 64 steps not even the shapes differ.
 #
-# The same function should also leave out what has no label. In Aff-Wild2 an invalid frame is marked by −5 (J-22), and the released loss takes it at its word: an emotion ten times as strong as any other.
+# The same function should also leave out what has no label. In Aff-Wild2 an invalid frame is marked by −5 (J-22), and the released loss takes it at its word: an emotion five times as strong as the strongest that the scale has.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 11.4: each prediction beside its own label
