@@ -98,7 +98,9 @@ widgets.snapshot(
 # %% [markdown]
 # ## One clip, three streams
 #
-# A data set is one line, and a seed. This preset is called *masks*; you will see why in a moment.
+# A data set is one line: the name of a **play**, as we call a preset of the theatre, and a **seed**, the
+# number from which all its random draws start. This play is called *masks*; you will see why in a
+# moment.
 
 # %%
 clips = theatre.make("masks", n=2000, seed=0)
@@ -262,7 +264,8 @@ assert disagreeing.float().mean() > 0.6  # "most clips"
 # Here is the luxury of a theatre. We know how the masks were drawn, so we can build a **perfect
 # observer**, who knows the three tables by heart and has only bad luck to blame. For each emotion it
 # asks: *how likely are these masks if that is the feeling?* It multiplies the answers of the channels
-# and names the likeliest. Three lines of Bayes:
+# and names the likeliest. (All eight feelings are equally frequent here, so there is nothing else to
+# weigh.) Three lines of Bayes:
 
 # %%
 test_clips = clips.subset("test")

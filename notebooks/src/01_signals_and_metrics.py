@@ -327,7 +327,7 @@ check("01.2", balanced_and_macro)
 # ## When one class is half of everything
 #
 # In real conversations most sentences are neutral. MELD, from the sitcom *Friends*, has 47 % neutral and under 3 % disgust. The
-# theatre's preset *conversations* has much the same mixture. Meet the simplest model of all: it never looks, and always says
+# theatre's play *conversations* has much the same mixture. Meet the simplest model of all: it never looks, and always says
 # *neutral*.
 #
 # **Predict, then run.** What is its accuracy on 6,000 clips? Its balanced accuracy?
@@ -673,7 +673,7 @@ assert possible["anger"] == [338, 340] and possible["surprise"] == [280]
 # ## Add counts, not scores
 #
 # A test set rarely fits into one batch. It is tempting to compute the score of each batch and average. For accuracy, with
-# batches of one size, that is harmless. The next cell does it with macro F1, for the perfect observer of above, and is broken.
+# batches of one size, that is harmless. The next cell does it with macro F1, for the perfect observer from above, and is broken on purpose.
 #
 # **Predict, then run.** Same predictions, same clips, three batch sizes. How many different scores?
 
@@ -820,7 +820,7 @@ assert 0.18 < (scores <= 0.643).mean() < 0.28
 # ## Where to go next
 #
 # Open this lesson's [exercises](../exercises/01_signals_and_metrics.ipynb), then go on with [attention](02_attention.ipynb).
-# Who wants to judge first and fuse later may take [lesson 05](05_fusing_and_judging.ipynb) before.
+# If you would rather judge first and attend later, [lesson 05](05_fusing_and_judging.ipynb) asks for no more than lessons 00 and 01.
 #
 # ## References
 #

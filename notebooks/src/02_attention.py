@@ -37,8 +37,9 @@ apply_style()
 # %% [markdown]
 # ## One clip, twelve frames, three that count
 #
-# Back to the theatre, whose clips are all synthetic. In this play the face changes its mind four times, each time under
-# another light, and the words tell you which light to believe.
+# Lesson 00 averaged everything, and could not know *where* to look. So back to the theatre, whose clips are all synthetic, and
+# to a play in which that is all that counts: the face changes its mind four times, each time under another light, and the words
+# tell you which light to believe.
 
 # %%
 clips = theatre.make("spotlight", n=600, seed=0)
@@ -177,7 +178,8 @@ snapshot(
 # %% [markdown]
 # ## A softmax that breaks
 #
-# Here is the formula typed as it stands. Scores of a hundred are nothing special early in training.
+# Here is the formula typed as it stands. Scores of a hundred are not far-fetched: two vectors of length ten
+# that point the same way have one.
 #
 # **Predict, then run.** What are the three weights?
 
@@ -505,7 +507,7 @@ check("02.3", in_heads)
 
 # %% [markdown] tags=["solution-note"]
 # The favourite wrong answer is `x.view(B, H, T, D // H)`: the shape is right and the content is not, since it cuts the *time* axis
-# into pieces and calls them heads. It trains, too, only worse. `x.view(B, T, H, D // H).transpose(1, 2)` is right.
+# into pieces and calls them heads. Nothing complains, not even in training. `x.view(B, T, H, D // H).transpose(1, 2)` is right.
 
 # %%
 in_heads = use("02.3")
@@ -555,8 +557,8 @@ show(
 # Difficulty ★★★ · Importance ★★☆ · 12 minutes
 #
 # Write the whole of attention: `attention(query, key, value, mask)` for `(..., T, d)` tensors, with the division by $\sqrt d$.
-# Return the output `(..., Tq, dv)` and the weights `(..., Tq, Tk)`. Rows with nothing to see give zeros, and no gradient is NaN.
-# (`torch.softmax` is allowed, ready-made attention is not.)
+# `mask` is that of 02.1, and may now leave a row nothing to see. Return the output `(..., Tq, dv)` and the weights `(..., Tq, Tk)`.
+# A row with nothing to see gives zeros in both, and no gradient is NaN. (`torch.softmax` is allowed, ready-made attention is not.)
 
 
 # %% tags=["exercise"]

@@ -183,7 +183,7 @@ for name, gradient in zip(("first ", "second"), reached, strict=True):
 # Difficulty ★★☆ · Importance ★★☆ · 12 minutes
 #
 # You are given a `layer` that takes two streams of equal shape, `layer(first, second)`, each `(B, T, D)` with T of at least 3, and returns
-# `(B, T, D)`. One of the streams asks, the other answers, and you cannot look inside. There may be a residual path (the input is added to the output), a layer norm, several heads,
+# `(B, T, D)`. One of the streams asks, the other answers, and you cannot look inside. There may be a residual path (the input is added to the output), a layer norm (it brings the features of each step to mean 0 and deviation 1), several heads,
 # and one stream may be much louder than the other. Return `"first"` or `"second"`: the name of the stream that asks.
 
 
@@ -513,13 +513,13 @@ show_figure(
 
 # %% [markdown] tags=["guided"]
 # A failed seed has learned the **photographic negative**: it listens to every tick *except* the beat's, and each tick looks everywhere *except* at its own
-# frame and the frames beside it. All that is left of the moment is a faint extra share for the one frame that nobody looks away from: the last number of each
-# line. Training settled there and stayed.
+# frame and the frames beside it. All that is left of the moment is a faint extra share for the frames around the beat, since the one tick that looks away from all of them is not heard: the last
+# number of each line. Training settled there and stayed.
 
 # %% [markdown]
 # ## When the face comes late
 #
-# Faces do follow voices late. Move the slider: in this play the mouth follows the energy of the voice by some frames. The map correlates each
+# Faces do follow voices late. Move the slider: here, in another play, the mouth follows the energy of the voice by some frames. The map correlates each
 # frame of the voice with each frame of the mouth, over 120 clips; the bars are its mean along each diagonal.
 
 
@@ -652,7 +652,7 @@ print(f"peak in the planted moment    {in_full(hits)}")
 
 # %% [markdown] tags=["guided"]
 # Two witnesses that never met, the correlation of mouth and energy in one play and the attention of a trained model in another, are read by the same
-# six lines of yours.
+# few lines of yours.
 
 # %% [markdown] tags=["guided"]
 # ## A map that nobody reads
@@ -716,6 +716,9 @@ for name, models, stage_of in (
 ):
     blind = accuracies([blindfolded(model) for model in models], stage_of)
     print(f"{name:31} {in_full(accuracies(models, stage_of))}   blindfolded {in_full(blind)}")
+
+# %% [markdown] tags=["guided"]
+# The first minds little: its answers do not rest on its map. The second falls to one in four: where it looks is all that it has.
 
 # %% [markdown]
 # ## From the papers
@@ -815,7 +818,7 @@ check("03.4", mixes_samples)
 
 # %% [markdown] tags=["solution-note"]
 # Shorter, and as right: run each sample alone and compare with the batch, `layer(query[i:i+1], context[i:i+1])`. That is how the course's contract tests say it:
-# a batch of one gives what the batch gave. Both need evaluation mode; batch norm in training mode mixes samples by design.
+# a batch of one gives what the batch gave. Both need evaluation mode; batch norm in training mode mixes samples by design: it takes off the mean of the whole batch.
 
 # %% tags=["nbval-check-output"]
 seed_everything(4)

@@ -217,8 +217,8 @@ assert arrived[True, "pre"][0] > 0.05 and arrived[True, "post"][0] < 0.01
 # Read it row by row.
 #
 # - **No residual: all steps become one.** Attention averages, and an average of averages is soon the same everywhere, to the last digit of
-#   float32. What the letters were is gone. This is *rank collapse*, and no norm repairs it. Without a norm next to no gradient finds its
-#   way back, either (last column): the first block would never learn.
+#   float32. What the letters were is gone. This is *rank collapse*, and the norm does not repair it. Without one, next to no gradient
+#   finds its way back, either (last column): the first block would never learn.
 # - **Residual without norm: an explosion.** Each block adds to the last; nobody takes away. The gradient explodes with it.
 # - **Residual and norm: both in bounds.** Post-norm holds the size at exactly 1, but even here the steps draw together. Pre-norm normalises
 #   what goes *into* each part and leaves the sum alone; it lets the size grow slowly, and its steps stay apart longest.
@@ -505,7 +505,7 @@ assert min(asked["words ask, add the source"]) > 0.35
 #
 # In that training frames that ask words do better than words that ask frames. (A verdict on this small model, not on the direction: lesson 03's words,
 # with a gate in the place of the mean, came near one.) On real data you do not know beforehand which way is the good one. The usual answer
-# is to go both: $a$ asks $b$, **and** $b$ asks $a$, each with a block of its own.
+# is to go both ways: $a$ asks $b$, **and** $b$ asks $a$, each with a block of its own.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 04.2: two ways at once

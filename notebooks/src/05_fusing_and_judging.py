@@ -15,7 +15,7 @@
 # 3. smell a result that is too good, find the leak behind it, and mend it.
 #
 # **Before you start:** lesson 00 (streams, ceilings) and lesson 01 (masks, accuracy). **Time:** about 90 minutes, in two halves: fusing, up
-# to the sliders; judging, from there on.
+# to *A witness stays away*; judging, from *How sure is a number* on.
 
 # %%
 from dataclasses import replace
@@ -273,7 +273,7 @@ class Late(Fusion):
 
 # %% [markdown]
 # The library has all five, for whole sequences: `build("early" | "concat" | "gated" | "tensor" | "late", config)`. Its encoders are larger, and its *early* brings the streams to one clock and joins them **step by step**, as lesson 03 did, where that won. The hearts are the
-# same, which you need not take on trust. Here is the library's late fusion, untrained, on clips that lack streams, beside your six lines:
+# same, which you need not take on trust. Here is the library's late fusion, untrained, on clips that lack streams, beside yours:
 
 # %% tags=["nbval-check-output"]
 gaps = theatre.make("missing", n=40, seed=1).features()
@@ -487,8 +487,8 @@ show("late, scores with least cross-entropy:  ", rules["additive"][both])
 show("late, best scores that a search can find:", rules["additive_search"][both])
 
 # %% [markdown]
-# Read it slowly. Three right cells are *possible*. But the posterior of each channel alone is one half, whatever it saw, and so is any product of halves. Even scores that are trained *together* do no better: cross-entropy is
-# least where all of them are zero, since every gain in one cell is paid in another. So expect late fusion to guess, and whatever has a **hidden layer behind the meeting point** to solve it. Train, and see:
+# Read it slowly. Three right cells are *possible*. But the posterior of each channel alone (how probable a plus is, given what it shows) is one half, whatever it saw, and a product of halves prefers neither side. Even scores that are trained *together* do no better: cross-entropy is
+# least where all of them are zero, since every gain in one cell is paid in another. So expect late fusion to guess, and whatever has a **hidden layer behind the meeting point** to solve it. A training shows it:
 
 # %% tags=["guided"]
 square = theatre.make("irony_square", n=2000, seed=0)
@@ -737,7 +737,7 @@ nothing = gains["concat, seed 1 − concat, seed 0"]
 assert nothing.low < 0.02 and nothing.high > -0.02
 
 # %% [markdown]
-# The fourth row is the ruler. It compares **a model with itself**, two seeds apart: no idea, no architecture, nothing but the dice. Anything no larger than that row, you may have found by dice. Hold the second and the third against it (a single seed and three of them need not agree), and say aloud whether you would publish "late fusion beats concatenation".
+# The fourth row is the ruler. It compares **a model with itself**, two seeds apart: no idea, no architecture, nothing but the dice. A gain no larger than that row may be the work of the dice. Hold the second and the third against it (a single seed and three of them need not agree), and say aloud whether you would publish "late fusion beats concatenation".
 #
 # ## The best of twelve
 #
@@ -894,7 +894,7 @@ assert not use("05.4")(cut.group, at_random(cut.group, 0))
 # %% [markdown] tags=["guided"]
 # Nothing changed but the split. The score that you would have published and the one that a new clip meets are worlds apart, and the model is the same.
 #
-# Between the second bar and the third there is little to see. In *masks* the actors have no habits, so having met one helps hardly at all: twenty-four names leaked, and it cost next to nothing. Do not count on that.
+# Between the second bar and the third there is little to see: twenty-four names leaked, and it cost next to nothing. Do not count on that.
 
 # %% [markdown]
 # What is it worth to have met an actor? In *masks* next to nothing, since its actors have no habits. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on it.

@@ -112,7 +112,7 @@ for name, losses in learned.items():
     print(f"{name:24} after 100 steps {losses[99]:.3f}   after 200 {losses[-1]:.3f}")
 
 # %% [markdown]
-# All three stop, with all the freedom in the world, and further training buys nothing. The second has the printed layers, but the biases before its last ReLU start at 1, so that no unit is born shut. It ends lower, but far from zero all the same. Before you reach for the learning rate, look at what the decoder *can say*. Up-sampling repeats each frame, so frames come in **equal pairs**. The last ReLU makes every number **positive or zero**, and much of what it shall match is negative. Whatever the weights are, it cannot say anything else.
+# All three stop, with all the freedom in the world, and further training buys nothing. The second has the printed layers, but the biases before its last ReLU start at 1, so that no unit is born shut. It ends lower, but far from zero all the same. Before you reach for the learning rate, look at what the decoder *can say*. Up-sampling repeats each frame, so frames come in **equal pairs**. The last ReLU makes every number **positive or zero**, and much of what it has to match is negative. Whatever the weights are, it cannot say anything else.
 #
 # Take one feature of one pair, with the values $a$ and $b$. The best single number for both is their mean $m$, and if $m$ is negative, the best that a ReLU can say is 0. So the best answer is $\max(m, 0)$, and what is left over is a **floor** that no training goes through.
 
@@ -403,7 +403,7 @@ assert row[0] > 11.9 and row[1] < -0.99 and abs(row[2] - np.log(2)) < 1e-3 and a
 # ### Exercise 06.3: one round, in the right order
 # Difficulty ★★★ · Importance ★★★ · 12 minutes
 #
-# Write `play_round(...)`, steps 2 and 3 of a batch. First the discriminator takes one step, with the encoder standing still; then the encoder takes one step **against the discriminator that has just learned**, which stands still. Each has its own optimiser. Old gradients may lie around in both networks. Return the two losses that were reduced, as two Python floats. `game_losses` is yours to use.
+# Write `play_round(...)`, steps 2 and 3 of a batch. First the discriminator takes one step, with the encoder standing still; then the encoder takes one step **against the discriminator that has just learned**, which stands still. Each has its own optimiser. Old gradients may lie around in both networks. Return the two losses that were reduced, as two Python floats, the discriminator's first. `game_losses` is yours to use.
 
 
 # %% tags=["exercise"]
@@ -487,7 +487,7 @@ show_figure(
 )
 
 # %% [markdown]
-# The cloud has taken the shape of the rings, and the classes still have their places in it. The two losses of the game wander about $\log 2$ and tell you nothing of the success. To see *that*, measure the cloud: its mean, its spread along its narrow and its wide axis, and a distance between the two distributions as a whole. The **energy distance** compares how far latents are from draws with how far each are from their own kind,
+# The cloud has taken the shape of the rings, and the classes still have their places in it. The two losses of the game wander about $\log 2$ and tell you nothing of the success. To see *that*, measure the cloud: its mean, its spread along its narrow and its wide axis, and a distance between the two distributions as a whole. The **energy distance** compares how far latents are from draws with how far latents are from each other, and draws from each other,
 #
 # $$E = 2\,\overline{|h - z|} - \overline{|h - h'|} - \overline{|z - z'|},$$
 #
@@ -815,7 +815,7 @@ snapshot(draw_game, [dict(zip(controls, map(float, each), strict=True)) for each
 # %% [markdown] tags=["guided"]
 # ## Does it help?
 #
-# The paper trains for *emotion*. So the question to put to the game is not whether its cloud is pretty. Here is the real MMAAE, with its convolutions, its LSTMs (recurrent layers, cousins of lesson 03's GRU) and its straight discriminator, trained by the library: 64 numbers in the latent, three seeds, and three lengths of the encoder's step in the game. At 0 there is none; .1 is the setting of `small()`; 1 makes it as long as all the others. (Its voice is averaged into 16 ticks, to save your time.)
+# The paper trains for *emotion*. So the question to put to the game is not whether its cloud is pretty. Here is the real MMAAE, with its convolutions, its LSTMs (recurrent layers, cousins of lesson 03's GRU) and its straight discriminator, trained by the library: 64 numbers in the latent, three seeds, and three lengths of the encoder's step in the game. At 0 there is none; .1 is the setting of the library's small scale; 1 makes it as long as all the others. (Its voice is averaged into 16 ticks, to save your time.)
 
 # %% tags=["guided"]
 short = in_ticks(features, "audio", 16)
@@ -894,7 +894,7 @@ assert np.mean([row["loss_generator"] for row in last]) < 0.6
 assert np.mean([row["loss_discriminator"] for row in last]) > 0.75
 
 # %% [markdown] tags=["guided"]
-# The encoder. Its loss (in the legend, as in the library, the *generator's*) is small, so its latents are taken for the prior with confidence, and the discriminator's is above $\log 2$: worse than a coin. *Fooled* and *alike* are not the same. A straight line pushes all latents to the side that it calls the prior's, and the encoder runs on along that side, far past the prior itself, faster than the line can turn. That is why `small()` makes the encoder's steps in the game a tenth of the others.
+# The encoder. Its loss (in the legend, as in the library, the *generator's*) is small, so its latents are taken for the prior with confidence, and the discriminator's is above $\log 2$: worse than a coin. *Fooled* and *alike* are not the same. A straight line pushes all latents to the side that it calls the prior's, and the encoder runs on along that side, far past the prior itself, faster than the line can turn. That is why the library's small scale makes the encoder's steps in the game a tenth of the others.
 #
 # Three seeds, six epochs and one play are no proof that an adversarial term *never* helps. They are a reason to print the row without it. The paper has no such row: each of its four models plays the game, so its tables cannot say what the game is worth. Nor do they have seeds (C-22).
 

@@ -125,7 +125,7 @@ check("07.1", cross_attentive_features)
 # `masked_mean(heard, masks[query])` from `mmlib.layers` averages over the real steps, and gives zeros where there is none. `heard.mean(1)` would count the padding.
 
 # %% [markdown] tags=["solution-note"]
-# A loop over six pairs is no loop over the batch, the heads or the samples: each turn is one large matrix product. Who adds a residual path here (`states[query] + heard`) builds a fine model and another one than the paper's text, and the four models would then differ in more than
+# A loop over six pairs is no loop over the batch, the heads or the samples: each turn is one large matrix product. Whoever adds a residual path here (`states[query] + heard`) builds a fine model, but not that of the paper's text, and the four models would then differ in more than
 # the part under test.
 
 # %% [markdown]
@@ -221,7 +221,7 @@ show("a sum of one score a stream, trained with endless data:", added)
 #
 # ## The protocol
 #
-# An ablation is an experiment, and an experiment is decided before it is run. Ours: the same clips, the same split **by actor**, the same epochs, batches and learning rate for all; the epoch is chosen on the validation actors; **three seeds**; and three more lines in every table: the majority class, a plain concatenation (lesson
+# An ablation is an experiment, and an experiment is decided before it is run. Ours: the same clips, the same split **by actor**, the same epochs, batches and learning rate for all; the epoch is chosen on the validation actors; **three seeds**; and three more lines in every table: the majority class (what one scores by always naming the most frequent one), a plain concatenation (lesson
 # 05) and the ceiling. `compare_systems` does just that, one folder a run, and `python -m mmlib compare --systems mmaae,mmaaet,ca_mmaae,ca_mmaaet --data theatre:ca_mmaaet --out DIR` does it from the shell, at the paper's scale if you ask for it.
 #
 # At the scale of a laptop: a third of the actors to learn from, half of them to be judged on, six epochs.
@@ -248,7 +248,7 @@ for part in ("train", "valid", "test"):
 _ = compared("majority", "concat", seeds=1)
 
 # %% [markdown]
-# **Predict.** You have the floor, by one seed. Write down the accuracy of the plain model, and what each switch will add. Then a rehearsal, with one seed each: does everything run, and does everybody learn something?
+# **Predict.** You have two lines to beat, by one seed each. Write down the accuracy of the plain model, and what each switch will add. Then a rehearsal, with one seed each: does everything run, and does everybody learn something?
 
 # %%
 results = compared("majority", "concat", *MODELS, seeds=1)
@@ -369,7 +369,7 @@ snapshot(picked, [{"model": "mmaae", "seed": "0"}, {"model": "ca_mmaaet", "seed"
 # %% [markdown]
 # ## From runs to a verdict
 #
-# "Each part helps" is two claims about *effects*. With two switches there are four models, and the effect of a switch is measured twice, with the other switch off and with it on. Use both: half of their sum is the **main effect**. And their difference is the **interaction**: does the T bring more where the CA is on?
+# "Each part helps" is two claims about *effects*. With two switches there are four models, and the effect of a switch is measured twice, with the other switch off and with it on. Use both: half of their sum is the **main effect**. And their difference is the **interaction**: does the T bring more where the CA is on? Each comes with a **t interval** over the seeds: mean and spread of a few runs, and the fewer they are, the wider it is, since few values say little about their own spread.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 07.2: a four-way ablation, judged
@@ -512,7 +512,7 @@ for place, metric in ((0, "accuracy"), (2, "average F1")):
 
 # %% [markdown]
 # Sizeable effects, and no interval at all: with one run, everything between minus and plus infinity is possible (C-22). And look at the average F1: there the CA adds six thousandths in the mean, and *without* the T it takes away: .4907 against the plain model's .5022, although the accuracy rises. The
-# paper's text says that both modifications are higher than the original. In accuracy, yes.
+# paper's text says that both modifications are higher than the original; it says so of the accuracy, and there it is true.
 
 # %% [markdown] tags=["instructor"]
 # For the instructor: the routes, questions and common wrong answers of this lesson are in [docs/instructors/07.md](../docs/instructors/07.md).
