@@ -52,7 +52,7 @@ NAMES = ("audio", "text", "vision")  # sorted: the order of every choice and sha
 # ## The play
 #
 # *Masks*, as in lesson 05: each stream shows an emotion of its own, near to the one that is felt, so no stream tells everything, and what each *set* of streams can tell is a sum over tables. All clips are synthetic. For speed the voice comes as the ten numbers behind it (pitch, loudness, tempo, ...) and not as sound. One
-# vector a stream, as the paper's experts deliver it:
+# vector a stream, as the paper's **experts** (one network a stream, each trained alone; lesson 13) deliver it:
 
 
 # %% tags=["nbval-check-output"]
@@ -289,7 +289,7 @@ assert np.mean(solved["a hidden layer"]) > 0.9
 #
 # Now the gaps. Let $a_k$ be 1 if a sample has stream $k$. A stream that is absent must not win: $p_k \leftarrow p_k a_k / \sum_j p_j a_j$. One line, and the same for training and evaluation.
 #
-# What if a sample has *nothing*? The camera looks at the wall, nobody speaks, and the batch goes on. Here is that one line, with a batch whose clip 1 is empty. This cell is broken on purpose: **predict** what each of the two uses makes of it.
+# What if a sample has *nothing*? The camera looks at the wall, nobody speaks, and the batch goes on. Here is that one line, with a batch whose clip 1 is empty. This cell is broken on purpose: **predict** what training makes of it, and what evaluation.
 
 # %%
 there = torch.tensor([[True, True, True], [False, False, False], [False, True, True]])
@@ -311,7 +311,7 @@ assert logits.isnan().any(1).tolist() == [False, True, False]
 # %% [markdown]
 # Training stops with a message about probabilities that names no clip (E-28). Evaluation is worse: it names a class. Zero divided by zero is NaN, and the largest of eight NaNs is some class with a number, in your table, without a word.
 #
-# There are two honest answers, and which is right depends on who asks. A *training set* with an empty clip is a mistake: say which one, and stop. A *robot* may not stop: let the fused vector be zeros, which leaves the decision to the classifier's offset: the same answer for every empty clip.
+# There are two honest answers, and which is right depends on who asks. A *training set* with an empty clip is a mistake: say which one, and stop. A *robot* may not stop: let the fused vector be zeros, which leaves the decision to the classifier's bias, the same answer for every empty clip.
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 12.3: the row that has nothing
@@ -665,7 +665,7 @@ assert twice["trained"][3] > twice["trained"][2]
 
 # %% [markdown]
 # The spread (of one place over the streams, in units of the mean's own spread over the clips) has hardly shrunk. The docks do **not** say the same, place by place; in *masks* they could not, since the streams really show different emotions. What has shrunk is the number of changed answers: the decision adds up 256 places, and there the lots average out, as
-# $1/\sqrt{n}$ did above. Still about one clip in nine gets another answer when asked again, and drawing costs a hundredth or two. Whoever evaluates by drawing gives that away, and gets another table every time.
+# $1/\sqrt{n}$ did above. Still about one clip in nine gets another answer when asked again, and in the stored run drawing costs two hundredths. Whoever evaluates by drawing gives that away, and gets another table every time.
 #
 # ## Whom to trust
 #
