@@ -185,7 +185,7 @@ for words, window in SEEN.items():
          digits=2)  # fmt: skip
 
 # %% [markdown]
-# Two things to keep. First, **three streams are worth more than the best one**, .73 to .62 with three turns before; nobody who fails to gain here can blame the data. Second, look at the *reply*. The paper's text model reads history, sentence **and reply**, the utterance that comes next. It is worth as much as all the turns before! A robot that must answer
+# Two things to keep. First, **three streams are worth more than the best one**, .73 to .62 with three turns before; nobody who fails to gain here can blame the data. Second, look at the *reply*. The paper's text model reads history, sentence **and reply**, the utterance that comes next. It is worth nearly as much as all the turns before! A robot that must answer
 # while somebody speaks, the use that motivates the paper's introduction, cannot have it: it is the future (E-22). For labelling a recorded film it is fair. Everything below sees **three turns before and none after**, and is held to the ceiling of that.
 
 # %% tags=["claim"]
@@ -254,7 +254,7 @@ for column, candidate in ((0, "what was said:"), (2, "a distractor:  ")):
 #
 # Why three? Because emotion labels are few and text is plenty: whoever learns to continue a dialogue must have understood something of it. That is the hope. It holds as far as the *data* reward it.
 #
-# **Predict.** Untrained, each loss has a value that you can work out: two candidates, some two hundred words, seven emotions. Which of the three will fall on the theatre's dialogues, whose sentences have nothing in common but the mood?
+# **Predict.** Untrained, each loss has a value that you can work out: two candidates, some hundred and thirty tokens, seven emotions. Which of the three will fall on the theatre's dialogues, whose sentences have nothing in common but the mood?
 
 # %% tags=["nbval-check-output"]
 for name, choices in (("next sentence", 2), ("language", len(tokenizer)), ("emotion", 7)):
@@ -336,7 +336,7 @@ show(
 #
 # ## The face expert: a GRU, in four equations
 #
-# The third expert cuts faces from the film (by MTCNN, a face detector), makes 512 numbers of each (an Inception-ResNet, trained to tell *persons* apart), and reads the sequence by a **gated recurrent unit**. The paper gives it in four equations, without offsets:
+# The third expert cuts faces from the film (by MTCNN, a face detector), makes 512 numbers of each (an Inception-ResNet, trained to tell *persons* apart), and reads the sequence by a **gated recurrent unit**. The paper gives it in four equations, without biases (no offset is added anywhere):
 #
 # $$z_t = \sigma(W^z x_t + U^z h_{t-1}) \qquad (2)$$
 # $$r_t = \sigma(W^r x_t + U^r h_{t-1}) \qquad (3)$$
@@ -540,7 +540,7 @@ check("13.2", assemble_target)
 # %% [markdown]
 # ## Train it
 #
-# The model as a whole is `CrossModalEmbraceNet`, by name `embracenet`; `crossmodal` is the same with concatenation in EmbraceNet's place (the way of the paper before it, E-36). The paper names no width, heads, batch size or number of epochs (E-10), and trains by plain gradient descent; at our scale we take a width of 32, AdamW and six epochs. Where a label belongs to one step, the state at that step joins the average.
+# The model as a whole is `CrossModalEmbraceNet`, by name `embracenet`; `crossmodal` is the same with concatenation in EmbraceNet's place (the way of the paper before it, E-36). The paper names no width, heads, batch size or number of epochs (E-10), and trains by plain gradient descent; at our scale we take a width of 32, AdamW and six epochs. Since the label belongs to the last of the four turns, the state at that turn stands beside the average over all four.
 #
 # Beside them stand two baselines of lesson 05, `concat` and `late`, with encoders of one convolution. The epoch is chosen on actors of its own. First one seed of two systems; the real comparison follows.
 
@@ -898,7 +898,7 @@ check("13.3", robustness_curve)
 # An expectation by enumeration has no noise of its own, so two systems can be compared down to the last digit of what the *test set* allows. With eight streams there would be 255 patterns, still few. `hear(model, test)` of the library asks the same seven times and keeps every sample's answers, for intervals.
 
 # %% [markdown]
-# Against the dice first, as a proof, and then for the two models that are trained. **Predict**: EmbraceNet learned to take each feature from any stream that is there. Concatenation has learned nothing of the kind. Which of them falls faster?
+# Against the dice first, as a proof, and then for the models that are trained. **Predict**: EmbraceNet learned to take each feature from any stream that is there. Concatenation has learned nothing of the kind. Which of them falls faster?
 
 # %%
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
