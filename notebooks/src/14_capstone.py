@@ -56,7 +56,7 @@ apply_style()
 #
 # | paper | fuses | task and data | its number | compared with | spread |
 # |---|---|---|---|---|---|
-# | CA-MMAAET | text, audio, vision | 3 classes, 457 test clips of a set that it does not name | .676 accuracy | three variants of itself | none |
+# | CA-MMAAET | text, audio, vision | 3 classes of a set that it does not name (457 test clips, by lesson 07's sieve) | .676 accuracy | three variants of itself | none |
 # | AVT-CA | audio, vision | 8 or 6 emotions on three sets | .961 accuracy on one of them | earlier systems, as published | none |
 # | JMT | audio, vision | valence and arousal, Aff-Wild2 | .713 concordance, best fold | no row of a baseline | five folds |
 # | EmbraceNet with crossmodal transformers | text, audio, vision | 7 emotions, MELD | .650 accuracy | its own streams, and three earlier systems | none |
@@ -211,7 +211,7 @@ print(f"{len(runs)} trainings, {sum(run.seconds for run in runs.values()):.0f} s
 # %% [markdown]
 # ## How to win
 #
-# Before the fair comparison, an unfair one. It is **broken on purpose**, and it is how comparisons are lost and won every day: the author has a favourite, and *tunes it*. The opponents run "with the default settings", here the lower learning rate, at which five epochs are too short. (It is not made up: .0001 stands in the released code of two of the four, CA-MMAAET and JMT, for other data and longer training.) Nobody lies. Each author only works harder on one row than on the others.
+# Before the fair comparison, an unfair one. It is **broken on purpose**, and it is how comparisons are lost and won every day: the author has a favourite, and *tunes it*. The opponents run "with the default settings", here the lower learning rate, at which five epochs are too short. (It is not made up: .0001 stands in public code behind two of the four, CA-MMAAET and JMT, for other data: C-13, J-20.) Nobody lies. Each author only works harder on one row than on the others.
 #
 # So let there be as many authors as systems, each with another favourite. **Predict** how many of them will find that their own system is the best.
 
@@ -387,7 +387,7 @@ assert all(value > floor + 0.3 for value in reached.values())
 # %% [markdown] tags=["guided"]
 # With three seeds:
 #
-# - **CA-MMAAET leads**, six points above concatenation, and the interval is far from zero. It also trained for two to six times as many seconds as the others: several steps a batch, in the same five epochs. Equal epochs were our choice; equal seconds would have been another protocol, and perhaps another list.
+# - **CA-MMAAET leads**, six points above concatenation, and the interval is far from zero. In the stored run it also trained for two to seven times as many seconds as the others: several steps a batch, in the same five epochs. Equal epochs were our choice; equal seconds would have been another protocol, and perhaps another list.
 # - **EmbraceNet** is ahead of concatenation by a point and a half, **late** by one, which is within luck.
 # - Of those with two streams, **AVT-CA** is ahead of its opponent by about three points, **JMT** is level with it.
 # - **The third stream earned next to nothing**: concatenation of three streams does as well as of two, and nobody reaches .733, the ceiling of two. Whether anybody has understood the irony, this board cannot say: nobody has come to where it would show.
@@ -694,7 +694,7 @@ for clause, found in report.items():
         print(f"{clause}\n    {found}")
 
 # %% [markdown]
-# Five habits, and none of them raises an error in training:
+# Five habits, and none of them raises an error as long as the batches are full:
 #
 # - layers in a **plain list**: the module does not know them. They do not learn, are not saved, do not move to a GPU;
 # - `mean(1)` over **padding**: the longer the others in the batch, the paler the sentence;
@@ -710,7 +710,7 @@ for clause, found in report.items():
 #
 # Write a class that is made as `MyFusion(widths, num_classes)`, `widths` a dictionary from streams to the widths of their steps (any number of streams, of any names), and called as `model(**streams, masks=masks)`: each stream `(B, T, D)`, `masks` `(B, T)` by name, True where a step is real, or None if all are. It returns `Fused(logits)`, `(B, num_classes)`.
 #
-# How it fuses is **yours**: gates, attention, products, something new. It must keep the whole contract, that is every line of the report above: at evaluation samples do not mix, no padding matters, every parameter learns, every stream is heard, one sample alone is no special case, an absent stream (mask all False, for some samples or for all) gives no NaN. A stream that is left out of the call is done without, or refused by a `ValueError` that names it.
+# How it fuses is **yours**: gates, attention, products, something new. It must keep the whole contract, that is every line of the report above: at evaluation samples do not mix, no padding matters, every parameter learns, every stream is heard, one sample alone is no special case, an absent stream (mask all False, for some samples or for all) gives no NaN. A stream that is left out of the call is done without, or refused by a `ValueError` that names it. And it must be able to learn: the check trains it for 150 steps on forty samples of four classes, of which each of two streams tells one half, and wants four of five right.
 
 
 # %% tags=["exercise"]
@@ -762,7 +762,7 @@ check("14.2", MyFusion)
 # For gates or attention: fill the scores of absent streams with a large negative number (-1e4 also lives in bfloat16, minus infinity in all places gives NaN), then softmax over the **streams**. Normalise with `nn.LayerNorm` if at all. End with `return Fused(logits)`.
 
 # %% [markdown] tags=["solution-note"]
-# A gate for each stream, shared out among those that are there (lesson 05's gated fusion, grown up). It is 13 clauses right, which says nothing about how good it is. That is the next cell's question, and it gets no more tries than the others.
+# A gate for each stream, shared out among those that are there (lesson 05's gated fusion, grown up). It keeps all 13 clauses, which says nothing about how good it is. That is the next cell's question, and it gets no more tries than the others.
 
 # %% [markdown]
 # Two views of one contract:
@@ -904,7 +904,7 @@ print(f"what the {len(won)} authors may claim who tuned only their own:", [len(c
 assert not any(unequal)
 
 # %% [markdown]
-# Each rival has a family of comparisons of its own here; whoever counts all of the board together is stricter still. And look how a name can hang on the counting: every further fusion on the board makes the same gain harder to claim for all, so say how many there were.
+# Each rival has a family of comparisons of its own here; whoever counts all of the board together is stricter still. And look how a verdict can hang on the counting: every further fusion on the board makes the same gain harder to claim for all, so say how many there were.
 #
 # *Not shown* is not *equal*. The interval on the board says how large a difference may still be there, and hardly any paper prints that. Nor does p know how much luck lay in the seeds: it holds **these** trained models against each other, on other actors. How far do a system's seeds lie apart? That is lesson 05's ruler, and a gain shorter than it needs more seeds before it needs a name.
 #
