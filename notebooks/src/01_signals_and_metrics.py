@@ -704,7 +704,7 @@ for size in (16, 64, 6000):
 #
 # Write `macro_f1_of_batches(batches, num_classes)`. `batches` gives pairs (prediction, target) of class numbers, `(n,)` each,
 # of any sizes; like a data loader, it can be gone through once. Return the macro F1 of the whole set, the one number that does
-# not depend on how it was cut. `confusion_matrix` and everything else is allowed.
+# not depend on how it was cut. Classes vote as in 01.2. `confusion_matrix` and everything else is allowed.
 
 
 # %% tags=["exercise"]

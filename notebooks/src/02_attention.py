@@ -38,8 +38,8 @@ apply_style()
 # ## One clip, twelve frames, three that count
 #
 # Lesson 00 averaged everything, and could not know *where* to look. So back to the theatre, whose clips are all synthetic, and
-# to a play in which that is all that counts: the face changes its mind four times, each time under another light, and the words
-# tell you which light to believe.
+# to a play in which that is all that counts: the face shows four expressions one after the other, each under another light, and
+# the words tell you which light to believe.
 
 # %%
 clips = theatre.make("spotlight", n=600, seed=0)
@@ -62,8 +62,8 @@ show_figure(
 )
 
 # %% [markdown]
-# **Predict, then run.** Which frames would you look at, and what does this person feel? (The rest of the sentence is a lie. The
-# light is not.)
+# **Predict, then run.** Which frames would you look at, and what does this person feel? (The rest of the sentence is drawn at
+# random. The light is not.)
 
 # %% tags=["nbval-check-output"]
 counts = [number for number, light in enumerate(lights) if light == named]

@@ -184,7 +184,7 @@ for name, gradient in zip(("first ", "second"), reached, strict=True):
 #
 # You are given a `layer` that takes two streams of equal shape, `layer(first, second)`, each `(B, T, D)` with T of at least 3, and returns
 # `(B, T, D)`. One of the streams asks, the other answers, and you cannot look inside. There may be a residual path (the input is added to the output), a layer norm (it brings the features of each step to mean 0 and deviation 1), several heads,
-# and one stream may be much louder than the other. Return `"first"` or `"second"`: the name of the stream that asks.
+# and one stream may be much louder than the other. They may even be one and the same tensor, and must stay as they were. Return `"first"` or `"second"`: the name of the stream that asks.
 
 
 # %% tags=["exercise"]

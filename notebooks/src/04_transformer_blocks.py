@@ -598,7 +598,7 @@ assert min(both["both ways"]) > max(both["words ask"])
 # %% [markdown]
 # ## What does it know about order?
 #
-# Back to the letters. Shuffle the steps of a sequence, and look what a layer gives. Three things can happen:
+# Back to the letters. Shuffle the steps of a sequence, and look at what a layer makes of it. Three things can happen:
 #
 # - the output is shuffled **alike**: the layer is *equivariant*;
 # - the output stays **as it was**: it is *invariant*;

@@ -613,7 +613,7 @@ assert kept["vision", "concat, streams hidden"] > kept["vision", "concat"] + 0.0
 #
 # From here on we judge. The bars above have intervals *by actor*, and you should not trust them before you know what they do.
 #
-# A test is a sample: other clips, other score. The **bootstrap** asks the sample itself how much: draw a test of the same size from your test, with replacement, score it, and do that two thousand times. The middle 95 % of the scores is the interval. Only: *what* do you draw? Clips of one
+# A test is a sample: other clips, other score. The **bootstrap** asks the sample itself how much: draw a test of the same size from your test, with replacement, score it, and do that two thousand times. The middle 95 % of the scores is the interval. But *what* do you draw? Clips of one
 # person are alike. Someone mumbles, and twenty-five clips go wrong together.
 #
 # **Predict.** Below, an imaginary model is right in 70 % of cases, but for some people in 90 % and for others in 50 %. We test it on 20 speakers with 25 clips each, four hundred times. How many of the four hundred
@@ -897,7 +897,7 @@ assert not use("05.4")(cut.group, at_random(cut.group, 0))
 # Between the second bar and the third there is little to see: twenty-four names leaked, and it cost next to nothing. Do not count on that.
 
 # %% [markdown]
-# What is it worth to have met an actor? In *masks* next to nothing, since its actors have no habits. In the play *habit*, each actor has a favourite emotion and feels it half of the time. Whoever has met an actor can bet on it.
+# What is it worth to have met an actor? In *masks* next to nothing, since its actors have no habits. In the play *habit*, each actor has a favourite emotion and feels it more than half of the time. Whoever has met an actor can bet on it.
 # The theatre knows what that is worth, exactly:
 
 # %% tags=["nbval-check-output"]
@@ -919,7 +919,7 @@ for name in ("text", "vision", "text+audio+vision"):
 # And what do the four papers of this course do about judging? CA-MMAAET compares its variants by a single run each, without a test, though its text speaks of significance (C-22). AVT-CA splits 80 to 20 and mentions no test set; its released list splits by actor, and pairs each sound file with two video files, so that it
 # stands there twice: 2,878 rows, 1,440 different sounds. With a split by actor that costs nothing but time. **Predict** what it would do with a split at random. You have just seen it.
 #
-# None of this is bad will. It is what happens when nobody makes the checks easy, and they are four functions.
+# None of this is ill will. It is what happens when nobody makes the checks easy, and they are four functions.
 
 # %% [markdown]
 # ## On real recordings

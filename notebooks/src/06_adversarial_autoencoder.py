@@ -877,7 +877,7 @@ assert np.mean(scores["game × 0.1"]) < np.mean(scores["game × 0"]) + 0.03
 assert np.mean(scores["game × 1"]) < np.mean(scores["game × 0"]) - 0.02
 
 # %% [markdown] tags=["guided"]
-# Not here. (The line called *chance* is what you get by always saying *negative*.) The small game changes next to nothing: not the accuracy, and in so few epochs hardly the mean of the latents. The full game, with weights 1, 1, 1, costs accuracy, and something else happens. Look at the means in its row. It was to pull them to zero, and they are many times farther off than without it. **Predict**: what do its losses look like? Who is winning?
+# Not here. (The line called *chance* is what you get by always saying *negative*.) The small game changes next to nothing: not the accuracy, and in so few epochs hardly the mean of the latents. The full game, with weights 1, 1, 1, costs accuracy, and something else happens. Look at the means in its row. The game was meant to pull them to zero, and they are many times farther off than without it. **Predict**: what do its losses look like? Who is winning?
 
 # %% tags=["guided"]
 _, history = runs[1.0][0]

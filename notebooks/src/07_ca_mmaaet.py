@@ -425,7 +425,7 @@ check("07.2", ablation_effects)
 
 # %% [markdown] tags=["solution-note"]
 # Does a seed pair anything across models? It fixes the order of the clips and not much else, since the weights differ in number. Pairing costs nothing here, and with folds in the place of seeds it is worth a lot: a hard fold is hard for all four. With three seeds an effect has to be 2.5 times its own deviation to hold. That is the
-# price of three seeds, and the reason why "three seeds" is not the end of honesty but its beginning.
+# price of three seeds, and the reason why "three seeds" is not the end of honesty but its beginning. (With the one seed that is trained here, the intervals below are infinite. That, too, is an answer.)
 
 
 # %%
