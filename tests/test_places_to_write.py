@@ -2,12 +2,13 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mmlib.cli import main
-from mmlib.cli.shared import file_to_write, folder_to_write
+from mmlib.cli.shared import features_to_write, file_to_write, folder_to_write
 
 #: What is to be read does not exist: a command that looked at it first would speak of that.
 FOLDERS = {
@@ -70,6 +71,38 @@ def test_what_can_be_written_is_left_untouched(tmp_path):
     assert file_to_write("--out", tmp_path / "old.npz").read_bytes() == b"old"
     with pytest.raises(ValueError, match=r"expected a feature file such as features\.npz"):
         file_to_write("--out", tmp_path / "old.txt", suffix=".npz")
+
+
+def test_a_feature_folder_is_tried_beside_its_place_where_it_will_grow(tmp_path, monkeypatch):
+    tried, real = [], tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: tried.append(dir) or real(dir=dir))
+    there, linked = tmp_path / "there", tmp_path / "linked"
+    there.mkdir()
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    linked.symlink_to(tmp_path / "far" / "away")
+    for place in (there, tmp_path / "new", linked, tmp_path / "no" / "new"):
+        assert features_to_write("--out", place) == place
+    assert tried == [tmp_path, tmp_path, tmp_path / "far", tmp_path]
+
+
+def test_a_feature_folder_with_something_beside_its_arrays_is_refused_at_once(tmp_path):
+    (tmp_path / "audio.npy").touch()
+    assert features_to_write("--out", tmp_path) == tmp_path
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"something else than features \(notes\.txt\)"):
+        features_to_write("--out", tmp_path)
+
+
+def test_a_drive_that_is_not_there_is_refused_in_the_end(monkeypatch):
+    looks = iter(range(20))
+    monkeypatch.setattr(Path, "exists", lambda self: next(looks) < 0)
+
+    def missing(dir: Path) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", missing)
+    with pytest.raises(ValueError, match=r"--out is .*away, but nothing can be written into /"):
+        folder_to_write("--out", Path("/far") / "away")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no folder that nobody may write into")

@@ -276,17 +276,20 @@ def features_to_write(option: str, place: str | Path) -> Path:
 
     Refused, before any work, is what could not become one, and a folder that holds something else.
     """
-    from mmlib.data.feature_folder import is_feature_folder
+    from mmlib.data.feature_folder import others_in, part_of
 
     path = Path(place)
     if path.suffix:
         return file_to_write(option, path, suffix=".npz")
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_feature_folder(path)):
+    others = others_in(path) if path.is_dir() else []
+    if path.is_file() or others:
+        named = f" ({others[0]})" if others else ""
         raise ValueError(
-            f"{option} is {path}, which holds something else than features; expected a new folder, "
-            "or a feature file such as features.npz."
+            f"{option} is {path}, which holds something else than features{named}; expected a new "
+            "folder, or a feature file such as features.npz."
         )
-    return folder_to_write(option, path)
+    _try_writing(option, path, part_of(path).parent)  # it grows beside its place
+    return path
 
 
 def told_place(place: Path) -> str:
@@ -299,7 +302,7 @@ def told_place(place: Path) -> str:
 
 def _try_writing(option: str, path: Path, folder: Path) -> None:
     """Write a file without a name where `folder` is or would be made; it is gone at once."""
-    while not folder.exists():
+    while not folder.exists() and folder != folder.parent:  # a drive may be missing as a whole
         folder = folder.parent
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -315,14 +315,18 @@ def _place(folder: Path) -> Path:
     return folder.resolve() if folder.is_symlink() else folder
 
 
+def others_in(folder: Path) -> list[str]:
+    """Name what is in a folder and no array of a feature set: such a folder is never replaced."""
+    known = {f"{key}.npy" for key in KEYS}
+    return sorted(path.name for path in folder.iterdir() if path.name not in known)
+
+
 def _begin(folder: Path) -> Path:
     """Make the hidden folder in which the new one grows; what a killed attempt left there goes."""
     if folder.exists():
-        known = {f"{key}.npy" for key in KEYS}
         if not folder.is_dir():
             raise FeatureError(f"{folder} is a file, expected a folder for the features.")
-        strange = sorted(path.name for path in folder.iterdir() if path.name not in known)
-        if strange:
+        if strange := others_in(folder):
             raise FeatureError(
                 f"{folder} holds {listed(strange)}, which are no features; choose another folder."
             )

@@ -55,7 +55,8 @@ def refuse_full_disk(place: Path, needed: int) -> None:
     Raises:
         FeatureError: fewer are free.
     """
-    there = next(folder for folder in place.absolute().parents if folder.exists())
+    place = place.absolute()
+    there = next((folder for folder in (place, *place.parents) if folder.exists()), place)
     free = shutil.disk_usage(there).free
     if needed > free:
         raise FeatureError(

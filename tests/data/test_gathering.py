@@ -1,12 +1,16 @@
 """Clips' features put side by side, in memory and block by block in a folder."""
 
+import shutil
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import torch
 
 from mmlib.data.clip_table import Clip
 from mmlib.data.feature_cache import Kept
-from mmlib.data.gathering import gather
+from mmlib.data.feature_set import FeatureError
+from mmlib.data.gathering import gather, refuse_full_disk
 
 COUNT, LENGTH = 37, 4  # more than two blocks of what is written at a time
 
@@ -62,3 +66,22 @@ def test_each_clip_has_its_features_and_the_rest_is_masked(there, folder, tmp_pa
     assert torch.equal(features.masks["audio"], mask)
     values = torch.arange(COUNT)[:, None, None] * mask[..., None]
     assert torch.equal(features.inputs["audio"][:], values.expand(-1, -1, 3).half())
+
+
+def test_room_is_sought_on_the_disk_of_the_folder_itself(tmp_path, monkeypatch):
+    asked, usage = [], namedtuple("usage", ["total", "used", "free"])
+
+    def told(place):
+        asked.append(place)
+        return usage(0, 0, 11)
+
+    monkeypatch.setattr(shutil, "disk_usage", told)
+    (tmp_path / "there").mkdir()
+    for place in ("there", "there/new", "new/deeper"):
+        refuse_full_disk(tmp_path / place, 11)
+    assert asked == [tmp_path / "there", tmp_path / "there", tmp_path]
+    monkeypatch.chdir(tmp_path)
+    refuse_full_disk(asked[0].relative_to(tmp_path), 11)
+    assert asked[-1] == tmp_path / "there"
+    with pytest.raises(FeatureError, match="needs up to 0.0 MB in .*new"):
+        refuse_full_disk(tmp_path / "new", 12)
