@@ -698,7 +698,7 @@ print(f"late fusion, seed 0: {right.mean():.3f}, interval by actor [{low:.3f}, {
 # ## Is the gain real
 #
 # An interval of each bar is not an answer yet. Two models that are judged on **the same clips** fail on the same hard ones, and that part of the luck cancels out. So compare them *paired*: in each draw, the difference. `compare` does that, and adds a permutation test: if the models were alike, you could swap their answers for any
-# actor, and lose nothing.
+# actor, and lose nothing. Its **p-value** is the share of such swaps that make a difference at least as large as the one that was found.
 #
 # **Predict.** Which of these differences leave out zero?
 
@@ -737,7 +737,7 @@ nothing = gains["concat, seed 1 − concat, seed 0"]
 assert nothing.low < 0.02 and nothing.high > -0.02
 
 # %% [markdown]
-# The fourth row is the ruler. It compares **a model with itself**, two seeds apart: no idea, no architecture, nothing but the dice. A gain no larger than that row may be the work of the dice. Hold the second and the third against it (a single seed and three of them need not agree), and say aloud whether you would publish "late fusion beats concatenation".
+# The fourth row is the ruler. It compares **a model with itself**, two seeds apart: no idea, no architecture, nothing but the dice. A gain no larger than that row may be the work of the dice. Hold the second and the third against it (a single seed and three of them need not agree; nor, where a row is close, an interval and a p-value), and say aloud whether you would publish "late fusion beats concatenation".
 #
 # ## The best of twelve
 #
