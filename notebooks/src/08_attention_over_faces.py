@@ -87,7 +87,7 @@ for side in (224, SIZE):
 # %% [markdown]
 # ## Which question matters: the channel gate
 #
-# Not every question is worth asking of every picture. A **channel gate** reads a summary of the whole picture, one number a channel, and decides for each channel how much of it to let through:
+# Not every question is worth asking of every picture. A **channel gate** reads a summary of the whole picture, one number for each channel, and decides for each channel how much of it to let through:
 #
 # $$g = \sigma\big(W_2\,\mathrm{ReLU}(W_1\,\bar{x})\big), \qquad \bar{x}_c = \frac{1}{HW}\sum_{h,w} x_{chw}, \qquad \text{out}_{chw} = g_c\, x_{chw}.$$
 #
@@ -128,7 +128,7 @@ check("08.1", channel_gate)
 # %% [markdown]
 # ## Which place matters: the spatial gate
 #
-# Turned by ninety degrees: one score a *place*, the same for all channels. To judge a place one must look around it, so between two 1x1 convolutions stand two 3x3 ones whose nine weights lie **four steps apart** (a *dilation* of 4). **Predict:** on how many places does one score hang, and how far apart are the outermost?
+# Turned by ninety degrees: one score for each *place*, the same for all channels. To judge a place one must look around it, so between two 1x1 convolutions stand two 3x3 ones whose nine weights lie **four steps apart** (a *dilation* of 4). **Predict:** on how many places does one score hang, and how far apart are the outermost?
 
 
 # %% tags=["nbval-check-output"]
@@ -227,7 +227,7 @@ check("08.2", quarter_by_quarter)
 # Two joins along the last axis make the upper and the lower half; one join along the last but one puts them on top of each other. Do not join along the channels: `dim=1` makes a map of four times the channels.
 
 # %% [markdown] tags=["solution-note"]
-# Algorithm 4 says `concatenate(o1, o2, o3, o4)` and names no axis. Along the channels it would be 464 channels at 14 by 14, and the sum with the gated map (116 at 28 by 28) would fail: the sizes settle it (A-08). Who uses `chunk(2, dim)` writes it shorter, and must test for odd sizes all the same: `chunk` cuts 7 into 4 and 3 and says nothing.
+# Algorithm 4 says `concatenate(o1, o2, o3, o4)` and names no axis. Along the channels it would be 464 channels at 14 by 14, and the sum with the gated map (116 at 28 by 28) would fail: the sizes settle it (A-08). Whoever uses `chunk(2, dim)` writes it shorter, and must test for odd sizes all the same: `chunk` cuts 7 into 4 and 3 and says nothing.
 
 # %% [markdown]
 # Why does the order of the filters matter? They are learned, so any order would do, until somebody *loads* weights that were learned in another one. Algorithm 4's second patch is the upper right; the public code's second filters are the lower left's. The next cell is broken on purpose: it looks in the order of the paper, and glues in that of the code.
@@ -698,7 +698,7 @@ assert abs(mean_fall["cheeks"]) < 0.03 and patch_cost["cheeks"] > mean_fall["che
 # %% [markdown]
 # ## What it costs
 #
-# The third idea of the trunk is to be cheap. A plain 3x3 convolution does two jobs at once: it looks around, and it mixes channels. A **depthwise-separable** one does them one after the other: a 3x3 filter a channel that looks (*depthwise*), then a 1x1 convolution that mixes (*pointwise*).
+# The third idea of the trunk is to be cheap. A plain 3x3 convolution does two jobs at once: it looks around, and it mixes channels. A **depthwise-separable** one does them one after the other: one 3x3 filter for each channel, which looks (*depthwise*), then a 1x1 convolution that mixes (*pointwise*).
 
 # %% [markdown] tags=["exercise"]
 # ### Exercise 08.3: what a convolution costs
@@ -723,10 +723,10 @@ def separable_cost(in_channels, out_channels, kernel_size, size, stride=1):
 check("08.3", separable_cost)
 
 # %% [markdown] tags=["hint-1"]
-# A plain convolution has one window a *pair* of channels: $k^2 \cdot C_\text{in} \cdot C_\text{out}$ weights. Each weight is used once for every place that comes out.
+# A plain convolution has one window for each *pair* of channels: $k^2 \cdot C_\text{in} \cdot C_\text{out}$ weights. Each weight is used once for every place that comes out.
 
 # %% [markdown] tags=["hint-2"]
-# Depthwise: one window a channel, $k^2 \cdot C_\text{in}$. Pointwise: one weight a pair, $C_\text{in} \cdot C_\text{out}$. Add the two.
+# Depthwise: one window for each channel, $k^2 \cdot C_\text{in}$. Pointwise: one weight for each pair, $C_\text{in} \cdot C_\text{out}$. Add the two.
 
 # %% [markdown] tags=["hint-3"]
 # Padded by half a window, a stride $s$ leaves $\lceil H / s \rceil$ rows: `-(-H // s)` rounds up in whole numbers. Both layers of the separable one end on the small map, since the depthwise layer comes first and has the stride.
@@ -813,7 +813,7 @@ def shuffle_channels(x, groups):
 check("08.4", shuffle_channels)
 
 # %% [markdown] tags=["hint-1"]
-# Write the channels as a table: one row a group, one column a place in the group. You want to read it column by column.
+# Write the channels as a table: one row for each group, one column for each place in it. You want to read it column by column.
 
 # %% [markdown] tags=["hint-2"]
 # Reading a table by columns is a transposition: split the channel axis in two, exchange the two, join them again.
@@ -960,7 +960,7 @@ except ValueError as error:
 #
 # ## Where to go next
 #
-# [Lesson 09](09_avt_ca.ipynb) takes one vector a frame from this trunk, gives the voice a trunk of its own, and lets the two streams talk: the whole AVT-CA.
+# [Lesson 09](09_avt_ca.ipynb) takes one vector for each frame from this trunk, gives the voice a trunk of its own, and lets the two streams talk: the whole AVT-CA.
 #
 # ## References
 #

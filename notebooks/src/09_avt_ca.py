@@ -245,7 +245,7 @@ show("the same:", *(torch.allclose(m, t, atol=1e-5) for m, t in zip(mine, theirs
 # %% [markdown]
 # ## A sentence that does not fit
 #
-# After two more convolutions a stream, the paper lets them ask once more. In its words, shortened: in the first block *the audio is the key and the video is the query*, and its output *is added back to the original audio*. The next cell does just that. It is broken on purpose.
+# After two more convolutions in each stream, the paper lets them ask once more. In its words, shortened: in the first block *the audio is the key and the video is the query*, and its output *is added back to the original audio*. The next cell does just that. It is broken on purpose.
 
 # %%
 audio, vision = torch.randn(2, 144, 128), torch.randn(2, 15, 128)
@@ -310,7 +310,7 @@ for late in ("cross", "self", "shared"):
 # %% [markdown]
 # Only the one that deserves the name. The other two are **self-attention**: a stream looks back at itself. That can be useful. It is no fusion.
 #
-# Now put it together with lesson 07. There you tested whether a model's logits are a **sum** of one score a stream, by swapping voices between two clips. **Predict:** of the ablation's rows, and of two baselines of lesson 05, which are sums?
+# Now put it together with lesson 07. There you tested whether a model's logits are a **sum** of one score for each stream, by swapping voices between two clips. **Predict:** of the ablation's rows, and of two baselines of lesson 05, which are sums?
 
 
 # %% tags=["nbval-check-output"]
@@ -625,7 +625,7 @@ results = compared("majority", "concat", "late", *SYSTEMS)  # of these, two trai
 # %% [markdown] tags=["guided"]
 # ### Curves
 #
-# The paper's Figures 4 to 12 show accuracy, F1 and loss for training and validation, one run a data set. Here are the same three, with three seeds on validation. How does one get the accuracy *on the training clips*? Not from the answers given while learning: those are from a model that changes with each batch, with dropout on (the released code prints that of the last batch
+# The paper's Figures 4 to 12 show accuracy, F1 and loss for training and validation, one run for each data set. Here are the same three, with three seeds on validation. How does one get the accuracy *on the training clips*? Not from the answers given while learning: those are from a model that changes with each batch, with dropout on (the released code prints that of the last batch
 # alone, A-39). We run the first seed's training once more, judged on the training clips after each epoch.
 
 # %% tags=["guided"]

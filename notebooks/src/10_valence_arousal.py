@@ -99,7 +99,7 @@ snapshot(
 )
 
 # %% [markdown]
-# A bias or a wrong scale leaves $r$ at .89, and pulls CCC down to .54. Noise lowers both. For a rater of feelings that is what we want: who says .2 where .8 is felt is wrong, however faithful the ups and downs. Lin's coefficient (his section 2) is
+# A bias or a wrong scale leaves $r$ at .89, and pulls CCC down to .54. Noise lowers both. For a rater of feelings that is what we want: whoever says .2 where .8 is felt is wrong, however faithful the ups and downs. Lin's coefficient (his section 2) is
 #
 # $$\rho_c = \frac{2\,\mathrm{cov}(x, y)}{\mathrm{var}(x) + \mathrm{var}(y) + (\mu_x - \mu_y)^2} = r \cdot \frac{2}{v + 1/v + u^2},\qquad v = \frac{\sigma_x}{\sigma_y},\quad u = \frac{\mu_x - \mu_y}{\sqrt{\sigma_x \sigma_y}}.$$
 #

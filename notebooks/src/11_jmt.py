@@ -10,7 +10,7 @@
 #
 # **After this lesson you can**
 #
-# 1. build the joint multimodal transformer: three sources, six directions from one function, a head a target; and account for every one of its parameters;
+# 1. build the joint multimodal transformer: three sources, six directions from one function, a head for each target; and account for every one of its parameters;
 # 2. find what a model cannot know, by permuting its input, and two faults that no shape reveals, by perturbing one sample;
 # 3. report folds with their spread, and say how much the best of five flatters.
 #
@@ -257,7 +257,7 @@ def attend(query, key, value, mask, score):
 check("11.2", attend)
 
 # %% [markdown] tags=["hint-1"]
-# The scores are the same for both: one row a query, one column a key, divided by the root of `D`. Only what turns a score into a weight differs. A sigmoid's weights are not normalised afterwards.
+# The scores are the same for both: a row for each query, a column for each key, divided by the root of `D`. Only what turns a score into a weight differs. A sigmoid's weights are not normalised afterwards.
 
 # %% [markdown] tags=["hint-2"]
 # A score of zero is nothing to a sum, and **one half** to a sigmoid. So it is the *weights* that must be zero at a padded key, and under softmax the scores must be very low before.
@@ -654,10 +654,10 @@ def jointless(audio, vision, encoders, crossings):
 check("11.3", jointless)
 
 # %% [markdown] tags=["hint-1"]
-# The layers want time first. Bring the streams to `(T, B, D)` before the first layer, once, and back to `(B, T, 2 D)` behind the last one. Setting `batch_first` inside the caller's layers would change them for everybody else.
+# The layers want time first. Bring the streams to `(T, B, D)` before the first layer, once, and back to `(B, T, 2 D)` after the last one. Setting `batch_first` inside the caller's layers would change them for everybody else.
 
 # %% [markdown] tags=["hint-2"]
-# **Both** kinds of layers have the default layout. Who mends the encoders alone leaves the attentions mixing.
+# **Both** kinds of layers have the default layout. Whoever mends the encoders alone leaves the attentions mixing.
 
 # %% [markdown] tags=["hint-3"]
 # `audio.transpose(0, 1)`, not `audio.reshape(T, B, D)`: the latter has the right shape and the wrong numbers in it. At the end `torch.cat(heard, dim=-1).transpose(0, 1)`.
@@ -699,7 +699,7 @@ show("and the prophet's loss:", flattened_loss(square.transpose(0, 1), square).i
 # ### Exercise 11.4: each prediction beside its own label
 # Difficulty ★★☆ · Importance ★★★ · 10 minutes
 #
-# `by_time` is `(T, B, K)` as above, `labels` is `(B, T, K)`, `mask` is `(B, T)`, True where the labels are valid (elsewhere they are −5, and must not matter). Return the sum over the $K$ targets of $1 - \text{CCC}$, one CCC a target over **all** valid elements of the batch together (J-21), as a tensor that a gradient can flow
+# `by_time` is `(T, B, K)` as above, `labels` is `(B, T, K)`, `mask` is `(B, T)`, True where the labels are valid (elsewhere they are −5, and must not matter). Return the sum over the $K$ targets of $1 - \text{CCC}$, one CCC for each target, over **all** valid elements of the batch together (J-21), as a tensor that a gradient can flow
 # through. `concordance_loss(prediction, target, mask, per_target=True)` gives the *mean* over the targets.
 
 
@@ -790,7 +790,7 @@ def fold_report(scores):
 check("11.5", fold_report)
 
 # %% [markdown] tags=["hint-1"]
-# Rows are folds. First one number a fold, `np.asarray(scores).mean(axis=1)`; everything else is made of these numbers.
+# Rows are folds. First one number for each fold, `np.asarray(scores).mean(axis=1)`; everything else is made of these numbers.
 
 # %% [markdown] tags=["hint-2"]
 # `std(ddof=1)`, and for five folds `scipy.stats.t.ppf(0.975, 4)`, which is 2.78. Divide by the root of the number of folds: it is the interval of the mean.
@@ -918,7 +918,7 @@ assert all(0.85 < mean < ceiling + 0.02 for mean in mine["folds"])
 # 2. That person sends it from an official academic address, with the reason for the request. Personal addresses are not served.
 # 3. The set has grown: the page counts 594 videos, the paper 564, of which it trained on 341 and validated on 71. Note the version that you get, since scores on two versions cannot be compared.
 #
-# You get annotations as text files (a first line `valence,arousal`, then a line a frame, −5 where invalid), cropped and aligned faces as folders of pictures, and the videos. `mmlib.data.affwild2` reads that layout into clips and sub-sequences with their masks; missing faces become black frames, as in the paper, and two people in one recording share a group. `python -m mmlib prepare --dataset affwild2 --root FOLDER --out FILE` runs the backbones of lesson 10 once over everything (give it their weights), and
+# You get annotations as text files (a first line `valence,arousal`, then one line for each frame, −5 where invalid), cropped and aligned faces as folders of pictures, and the videos. `mmlib.data.affwild2` reads that layout into clips and sub-sequences with their masks; missing faces become black frames, as in the paper, and two people in one recording share a group. `python -m mmlib prepare --dataset affwild2 --root FOLDER --out FILE` runs the backbones of lesson 10 once over everything (give it their weights), and
 # what remains is a feature file like the play of this lesson. With it, `python -m mmlib crossvalidate --systems jmt,concat --data FILE --targets valence,arousal --out DIR` prints Table 1 with every fold, the mean, the deviation, and an opponent.
 #
 # ## From the paper

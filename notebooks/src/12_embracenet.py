@@ -10,7 +10,7 @@
 #
 # **After this lesson you can**
 #
-# 1. build EmbraceNet: docking, one draw a feature, shares that follow what is available, and the row that has nothing;
+# 1. build EmbraceNet: docking, one draw for each feature, shares that follow what is available, and the row that has nothing;
 # 2. say why its evaluation should not draw, what the expected value is and how fast sampling settles on it, and what a fusion of that kind cannot learn;
 # 3. measure robustness instead of claiming it: accuracy for every pattern of missing streams, against what is possible, and against the plain remedy.
 #
@@ -141,7 +141,7 @@ check("12.1", embrace)
 # `docked.gather(-1, chosen[..., None])` picks along the last axis and gives `(B, c, 1)`; `.squeeze(-1)` takes the one away. What is not picked gets no gradient, and nothing is averaged.
 
 # %% [markdown] tags=["solution-note"]
-# Eq. 14 multiplies by a one-hot mask and Eq. 15 sums: the same numbers for more memory, and where an absent stream holds NaN, NaN times zero is NaN. The library draws by comparing one uniform number a feature with the cumulated shares.
+# Eq. 14 multiplies by a one-hot mask and Eq. 15 sums: the same numbers for more memory, and where an absent stream holds NaN, NaN times zero is NaN. The library draws by comparing one uniform number for each feature with the cumulated shares.
 
 # %% [markdown]
 # ## Ask it twice
@@ -626,7 +626,7 @@ wide = {name: (said[plain, name][:, -1] == test.labels).float().mean() for name 
 assert wide["EmbraceNet"] > wide["concat"] - 0.01
 
 # %% [markdown] tags=["guided"]
-# At width 8 three streams have to share eight places, and EmbraceNet falls far below the concatenation with nothing missing at all; at width 32 it is still behind, at 256 (above) no longer. Compare EmbraceNet at 32 with concat at 8, whose decisions see 32 and 24 features: about the same. Its width is not a detail. Who tries it narrow reports that it does not work, who tries it wide that it does, and both are right.
+# At width 8 three streams have to share eight places, and EmbraceNet falls far below the concatenation with nothing missing at all; at width 32 it is still behind, at 256 (above) no longer. Compare EmbraceNet at 32 with concat at 8, whose decisions see 32 and 24 features: about the same. Its width is not a detail. Whoever tries it narrow reports that it does not work, whoever tries it wide that it does, and both are right.
 #
 # %% [markdown]
 # ## Do the docks agree?
@@ -669,7 +669,7 @@ assert twice["trained"][3] > twice["trained"][2]
 #
 # ## Whom to trust
 #
-# $\mathbf{p}$ is yours to choose (E-25), at evaluation too, without any training: one row for all, or **one a sample**. Give vision a share from 0 to 1, and the rest to the two others in equal parts. Once with the clip's own face, once with somebody else's, as if the camera had caught a passer-by. **Predict** the two curves.
+# $\mathbf{p}$ is yours to choose (E-25), at evaluation too, without any training: one row for all, or **one for each sample**. Give vision a share from 0 to 1, and the rest to the two others in equal parts. Once with the clip's own face, once with somebody else's, as if the camera had caught a passer-by. **Predict** the two curves.
 
 
 # %%
@@ -703,7 +703,7 @@ assert 0.15 <= shares[int(np.argmax(own))] <= 0.65
 assert max(other) == other[0] and other[-1] < 0.2 and abs(own[0] - other[0]) < 1e-9
 
 # %% [markdown]
-# Both start at the same point: at share zero nobody looks at the face, whoever's it is. That is what *absent* means, and so availability is only the hardest form of trust. Suppose now that every second clip shows a passer-by, and that a face recogniser tells us which. One row a sample:
+# Both start at the same point: at share zero nobody looks at the face, whoever's it is. That is what *absent* means, and so availability is only the hardest form of trust. Suppose now that every second clip shows a passer-by, and that a face recogniser tells us which. One row for each sample:
 
 # %%
 is_strange = torch.arange(len(test)) % 2 == 1

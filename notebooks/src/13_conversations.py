@@ -294,7 +294,7 @@ else:
 # %% [markdown]
 # ## The audio expert: a vocoder
 #
-# The audio model is **WaveRNN**, a **vocoder**: it was made to *synthesise* speech. It is given a spectrogram and all samples so far, and tells the next sample. It never had to tell who is angry. How does one become good at that? **Predict** how much of a voice a straight line through the last eight samples can tell. Here are voices of the theatre, at 16,000 samples a second:
+# The audio model is **WaveRNN**, a **vocoder**: it was made to *synthesise* speech. It is given a spectrogram and all samples so far, and predicts the next one. It never had to tell who is angry. How does one become good at that? **Predict** how much of a voice a straight line through the last eight samples can predict. Here are voices of the theatre, at 16,000 samples a second:
 
 # %%
 voices = theatre.make("conversations", n=10, seed=0, sample_rate=16000).waveform
@@ -316,7 +316,7 @@ show_figure(
 assert 0.7 < explained < 0.95
 
 # %% [markdown]
-# Eight numbers, fitted by least squares on five voices, and most of the sound is told. None of the eight knows an emotion. WaveRNN does better than a straight line, but its task is the same, and it *is* given the samples before. So a perfect vocoder may hold little about emotions in its states, and Table 1's audio row, 99.8 % neutral, does not show that voices say nothing. It shows what came out of **this** one (E-18).
+# Eight numbers, fitted by least squares on five voices, and most of the sound is predicted. None of the eight knows an emotion. WaveRNN does better than a straight line, but its task is the same, and it *is* given the samples before. So a perfect vocoder may hold little about emotions in its states, and Table 1's audio row, 99.8 % neutral, does not show that voices say nothing. It shows what came out of **this** one (E-18).
 #
 # It is also a matter of size. The paper takes the 512 numbers that the network holds at *every sample*:
 
@@ -332,7 +332,7 @@ show(
 )
 
 # %% [markdown]
-# No attention can have 47,200 keys an utterance, times three streams. `WaveRNNFeaturePool` in `mmlib/backbones/wavernn.py` averages them to at most fifty steps (E-15). And 2.95 seconds is a limit: by the time stamps in MELD's own files, two utterances of five are longer, and lose their end (E-16).
+# No attention can take 47,200 keys an utterance, times three streams. `WaveRNNFeaturePool` in `mmlib/backbones/wavernn.py` averages them to at most fifty steps (E-15). And 2.95 seconds is a limit: by the time stamps in MELD's own files, two utterances of five are longer, and lose their end (E-16).
 #
 # ## The face expert: a GRU, in four equations
 #
@@ -349,7 +349,7 @@ show(
 # ### Exercise 13.1: a GRU by its four equations
 # Difficulty ★★☆ · Importance ★★☆ · 15 minutes
 #
-# `x` is `(B, T, D)`, `mask` `(B, T)`, True where a step is real. `weights` holds six matrices by name: `Wz`, `Wr`, `Wh` are `(D, H)`, `Uz`, `Ur`, `Uh` are `(H, H)`, to be multiplied from the right, `x @ Wz`. Start from a state of zeros. Return **all states** `(B, T, H)`, and **the last one** `(B, H)`: the state behind each sample's last *real* step.
+# `x` is `(B, T, D)`, `mask` `(B, T)`, True where a step is real. `weights` holds six matrices by name: `Wz`, `Wr`, `Wh` are `(D, H)`, `Uz`, `Ur`, `Uh` are `(H, H)`, to be multiplied from the right, `x @ Wz`. Start from a state of zeros. Return **all states** `(B, T, H)`, and **the last one** `(B, H)`: the state after each sample's last *real* step.
 #
 # A step that is not real leaves the state as it is, whatever stands in `x` there, NaN too. A sample without any real step keeps its zeros. A loop over time is right here: that is what recurrent means.
 
@@ -376,19 +376,19 @@ def paper_gru(x, mask, weights):
 check("13.1", paper_gru)
 
 # %% [markdown] tags=["hint-1"]
-# One line an equation, inside a loop over `range(x.shape[1])`. Collect the states in a list and stack them along axis 1. $z$ keeps the **old** state, $1 - z$ takes the new one.
+# One line for each equation, inside a loop over `range(x.shape[1])`. Collect the states in a list and stack them along axis 1. $z$ keeps the **old** state, $1 - z$ takes the new one.
 
 # %% [markdown] tags=["hint-2"]
 # In Eq. 4 the state is reset first, `h * r`, and multiplied by `Uh` afterwards. With one hidden number the order does not show, with two it does.
 
 # %% [markdown] tags=["hint-3"]
-# `h = torch.where(mask[:, t, None], new, h)` carries the state over what is not real; then the state behind the loop *is* that of the last real step, and of who has none, zeros. Multiplying `new` by the mask does not do: NaN times 0 is NaN.
+# `h = torch.where(mask[:, t, None], new, h)` carries the state over what is not real; then the state after the loop *is* that of the last real step, and zeros for a sample without one. Multiplying `new` by the mask does not do: NaN times 0 is NaN.
 
 # %% [markdown] tags=["solution-note"]
 # The library's faces go through torch's `nn.GRU`, packed, with the state gathered at the true length (E-20); the paper's cell is `mmlib.backbones.face_sequence.PlainGRUCell`. The paper pads shorter sequences with zeros and takes the last hidden state: read literally, the state after up to forty-nine empty faces.
 
 # %% [markdown]
-# Now look into torch's documentation. Its candidate is $\tanh(W x + b + r \odot (U h + b'))$: the reset comes **behind** the product, so that all three products with $h$ can be one. Are the two the same network? **Predict**, then give both the same matrices, once with a reset gate that is wide open:
+# Now look into torch's documentation. Its candidate is $\tanh(W x + b + r \odot (U h + b'))$: the reset comes **after** the product, so that all three products with $h$ can be one. Are the two the same network? **Predict**, then give both the same matrices, once with a reset gate that is wide open:
 
 
 # %% tags=["nbval-check-output"]
@@ -840,7 +840,7 @@ for name in ("class weights", "resampling", "leaning"):
 # %% [markdown]
 # ## The title's claim
 #
-# *Robust* is in the title, and is never measured (E-31). What would the measurement be? Streams get lost: a microphone fails, a face turns away. Let **each stream of each turn be lost with a probability**, independently of the others, and look how accuracy falls. Who would lose all keeps one, each as likely. The library's `falling_availability` does it by throwing dice, ten times.
+# *Robust* is in the title, and is never measured (E-31). What would the measurement be? Streams get lost: a microphone fails, a face turns away. Let **each stream of each turn be lost with a probability**, independently of the others, and look how accuracy falls. A turn that would lose all keeps one, each as likely. The library's `falling_availability` does it by throwing dice, ten times.
 #
 # But dice are not needed. There are only seven combinations; how often each occurs is a formula; and how good a model is on each we can measure once. So the *expected* accuracy is a sum.
 
@@ -953,7 +953,7 @@ assert np.mean([multiply - skip for skip, multiply in pairs]) > 0.08
 assert all(values[0] == values[1] for some, values in reached.items() if len(some) != 2)
 
 # %% [markdown]
-# It is **the product**. Two of three streams are left, and the model is far below what one stream alone is worth; give the missing factor back, and most returns, with the same weights and the same embracement. A product of two views was learned, and a single view is another thing: its signs and its sizes are others. The rule that sounds right (who is absent says nothing, so leave him out) is the wrong one *for a model that never met a gap*.
+# It is **the product**. Two of three streams are left, and the model is far below what one stream alone is worth; give the missing factor back, and most returns, with the same weights and the same embracement. A product of two views was learned, and a single view is another thing: its signs and its sizes are others. The rule that sounds right (what is absent says nothing, so leave it out) is the wrong one *for a model that never met a gap*.
 # With a single stream left both rules are the same, and both are poor.
 #
 # Here is what "robust" hangs on, then: not on the layer with the name, but on whether every step before it has ever met what it will meet. Which is a thing that one can train: **modality dropout** (E-30), which the paper does not mention.

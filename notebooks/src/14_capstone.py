@@ -610,7 +610,7 @@ assert np.allclose(losses[1], losses[2], atol=1e-3)
 # %% [markdown]
 # ## More data than memory
 #
-# The other limit is memory. A film in features is easily larger than a laptop. So a feature *file* may also be a **folder**, one array a file. Its streams are **memory-mapped**: they stay on the disk, and a batch reads its own rows. `python -m mmlib convert` makes one of a feature file. **Predict** what is left in memory of a folder that was opened:
+# The other limit is memory. A film in features is easily larger than a laptop. So a feature *file* may also be a **folder**, each array in a file of its own. Its streams are **memory-mapped**: they stay on the disk, and a batch reads its own rows. `python -m mmlib convert` makes one of a feature file. **Predict** what is left in memory of a folder that was opened:
 
 # %%
 disk = TemporaryDirectory()
@@ -753,7 +753,7 @@ class MyFusion(nn.Module):
 check("14.2", MyFusion)
 
 # %% [markdown] tags=["hint-1"]
-# Begin with the plainest that can be right: one encoder a stream in an `nn.ModuleDict`, the mean over **real** steps, the sum of the streams, one head. Run the check. Then replace the sum by your idea, and run it again. Inside `forward`, go by name: `streams[name]`, `masks[name]`.
+# Begin with the plainest that can be right: one encoder for each stream in an `nn.ModuleDict`, the mean over **real** steps, the sum of the streams, one head. Run the check. Then replace the sum by your idea, and run it again. Inside `forward`, go by name: `streams[name]`, `masks[name]`.
 
 # %% [markdown] tags=["hint-2"]
 # `masked_mean(x, real)` from `mmlib.layers` averages real steps, and gives zeros where there is none. If `masks is None`, make a mask of all True on the stream's device. A parameter that only shifts a score which a softmax sees everywhere alike gets no gradient; nor does a layer that you forgot to call.
@@ -843,7 +843,7 @@ assert 0.24 < some < 0.29 and corrected < 0.06
 #
 # `right` says by name which test clips each seed of a system had right, `(seeds, N)` of True and False (not all have equally many seeds). `groups`, `(N,)`, is the actor of each clip, `tried` says by name with how many settings a system was tuned, and `rival` is the system that all others are compared with. Return a dictionary from names to pairs, the **gain** over the rival and its corrected **p**:
 #
-# - Who was tuned with another number of settings than the rival, more or fewer, is not comparable: **no entry**. Nor has the rival one.
+# - A system that was tuned with another number of settings than the rival, more or fewer, is not comparable: **no entry**. The rival has none either.
 # - The gain of a clip is the share of the system's seeds that had it right, minus the rival's. Return the mean over all clips.
 # - Before correction, p is exact. Sum the gains of each actor. Were the two systems alike, each actor's sum could as well have the other sign. Go through all $2^G$ choices of signs: p is the share of them whose total is **at least as large** as the real one, to either side. (Totals that are equal but for rounding are equal: allow 1e-9.)
 # - Then Holm's correction over the entries: the smallest p times $m$, the next times $m - 1$, ... None may come out below the one before it, and none above 1.
@@ -974,7 +974,7 @@ for fact, value in checklist("yours").items():
 #
 # - A number is worth its protocol. The tuning budget is part of it; whoever tunes one row only will win with it.
 # - Systems that see different streams have different ceilings. Draw them.
-# - Choose on validation groups, average over seeds, compare on the same samples, by group, and say how often you looked: who looks at six differences multiplies the best p by six.
+# - Choose on validation groups, average over seeds, compare on the same samples, by group, and say how often you looked: whoever looks at six differences multiplies the best p by six.
 # - Print the majority's row, and the curve for streams that go missing. Attention's square is real, and begins where a stream is longer than it is wide.
 # - A contract finds what a loss curve hides. Hold every module against it, above all your own.
 #
