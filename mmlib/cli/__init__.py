@@ -28,6 +28,7 @@ from mmlib.cli import (
     split,
     train,
 )
+from mmlib.cli.freed_memory import keep_freed_memory
 from mmlib.cli.shared import say
 
 REFUSED, INTERRUPTED = 2, 130
@@ -48,6 +49,9 @@ COMMANDS = (
     grade,
 )
 
+#: Commands that take many training steps, in memory that is best kept from one to the next.
+_STEPPING = ("train", "compare", "crossvalidate", "benchmark")
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser that refuses with one sentence instead of its whole usage."""
@@ -61,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, its own, 2 (refused) or 130 (interrupted)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
+    if arguments is None and options.command in _STEPPING:  # else the process is somebody else's
+        keep_freed_memory()
     try:
         return options.run(options) or 0
     except (ValueError, OSError) as error:
