@@ -38,11 +38,16 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         variance = centred.square().sum((0, 1)) / count.clamp(min=1)
         with torch.no_grad():
             # A batch without a real step teaches nothing; no branch, so that no device waits.
-            share = (self.momentum or 0.0) * (count > 0).to(wide.dtype)
+            taught = count > 0
+            self.num_batches_tracked.add_(taught)  # type: ignore[union-attr]
+            if self.momentum is None:  # the mean over all batches, as torch has it
+                share = taught / self.num_batches_tracked.clamp(min=1)  # type: ignore[union-attr]
+            else:
+                share = self.momentum * taught
+            share = share.to(wide.dtype)
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
             self.running_var.lerp_(unbiased, share)  # type: ignore[union-attr]
-            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         out = centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
         return out.to(x.dtype)
 

@@ -111,6 +111,20 @@ def test_masked_batch_norm_keeps_double_precision():
     torch.testing.assert_close(ours.running_var, peer.running_var)
 
 
+def test_masked_batch_norm_without_momentum_keeps_the_mean_over_all_batches(device):
+    torch.manual_seed(0)
+    mask = padding([7, 4, 1], 7).to(device)
+    ours = MaskedBatchNorm(5, momentum=None).to(device)
+    peer = nn.BatchNorm1d(5, momentum=None).to(device)
+    for step in range(3):
+        x = step + torch.randn(3, 7, 5, device=device)
+        ours(x, mask), peer(x[mask])
+        ours(x, torch.zeros_like(mask))  # a batch without a real step is none
+    assert ours.num_batches_tracked == peer.num_batches_tracked == 3
+    torch.testing.assert_close(ours.running_mean, peer.running_mean)
+    torch.testing.assert_close(ours.running_var, peer.running_var)
+
+
 def test_nothing_of_a_step_that_is_not_real_reaches_masked_batch_norm():
     torch.manual_seed(0)
     x, mask = torch.randn(3, 7, 5), padding([7, 4, 1], 7)
