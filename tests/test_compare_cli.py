@@ -45,6 +45,7 @@ def test_it_writes_what_it_prints_and_does_not_train_twice(features, tmp_path, c
     [
         (("--systems", "concat,nonesuch"), "nonesuch"),
         (("--systems", "concat,concat"), "twice"),
+        (("--systems", ""), "names none"),
         (("--streams", "audio,vision", "--systems", "ca_mmaaet"), "no text"),
         (("--seeds", 0), "seeds is 0"),
         (("--tune", 1), "tune is 1"),

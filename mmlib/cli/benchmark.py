@@ -17,6 +17,7 @@ from mmlib.cli.shared import (
     find_device,
     folder_to_write,
     say,
+    systems_of,
     words_of,
 )
 
@@ -92,14 +93,11 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.benchmark import cases, measure
     from mmlib.benchmark.compiling import check_compiler
     from mmlib.benchmark.measuring import PRECISIONS
-    from mmlib.systems import find
 
     device = find_device(options.device)
     if device == "mps":
         raise ValueError("--device is mps, which this cannot time yet; take cpu or cuda.")
-    systems, precisions = words_of(options.systems), words_of(options.precision)
-    for name in systems:
-        find(name)
+    systems, precisions = systems_of(options.systems), words_of(options.precision)
     for name in precisions:
         if name not in PRECISIONS:
             raise ValueError(f"--precision has {name!r}, expected {' or '.join(PRECISIONS)}.")

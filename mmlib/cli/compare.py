@@ -16,9 +16,9 @@ from mmlib.cli.shared import (
     load_data,
     say,
     say_heedless,
+    systems_of,
     told_balance,
     warn_of_leaks,
-    words_of,
 )
 
 if TYPE_CHECKING:
@@ -74,13 +74,10 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train what is not trained yet, write tables and figures, and print the table."""
     from mmlib.reporting import ceiling_of, ceilings_of, write_report
-    from mmlib.systems import find
     from mmlib.training.comparing import compare_systems
 
     balance = balance_of(options)
-    named = words_of(options.systems)
-    for name in named:  # an unknown name should not wait for the data
-        find(name)
+    named = [] if options.systems is None else systems_of(options.systems)
     folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
     warn_of_leaks("compare", features, options.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmlib.cli.shared import Commands
+from mmlib.cli.shared import Commands, add_device, find_device
 
 
 def add(commands: Commands) -> None:
@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("fusion", metavar="FILE.py:CLASS", help="such as my_fusion.py:MyFusion")
-    parser.add_argument("--device", default="cpu", help="where to; else cpu")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,12 +23,13 @@ def run(options: argparse.Namespace) -> int:
     from mmlib.checks.contract import contract_report
     from mmlib.systems.own import read_own
 
+    device = find_device(options.device)
     own = read_own(options.fusion)
 
     def made(widths: dict[str, int], classes: int) -> Any:
         return own.model(config=own.config(tuple(widths), tuple(widths.values()), classes))
 
-    report = contract_report(made, device=options.device)
+    report = contract_report(made, device=device)
     wide = max(map(len, report))
     for clause, found in report.items():
         print(f"{clause:{wide}}  {found}")

@@ -18,6 +18,7 @@ from mmlib.cli.shared import (
     load_data,
     say_heedless,
     smoothing,
+    systems_of,
     told_balance,
     words_of,
 )
@@ -61,13 +62,10 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is not trained yet, write the tables, and print them."""
-    from mmlib.systems import find
     from mmlib.training.crossvalidating import cross_validate
 
     balance = balance_of(options)
-    systems = words_of(options.systems)
-    for name in systems:  # an unknown name should not wait for the data
-        find(name)
+    systems = systems_of(options.systems)
     folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
     smooth = smoothing(options.smooth, features)

@@ -86,6 +86,23 @@ def words_of(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def systems_of(words: str) -> list[str]:
+    """Read the names of systems; one that nobody knows should not wait for the data.
+
+    Raises:
+        UnknownSystem: there is none of a name.
+        ValueError: nothing is named.
+    """
+    from mmlib.systems import find
+
+    named = words_of(words)
+    if not named:
+        raise ValueError("--systems names none; write, for example, --systems concat,jmt.")
+    for name in named:
+        find(name)
+    return named
+
+
 def ranges_of(option: str, words: str | None) -> list[int]:
     """Read numbers and ranges of numbers joined by commas, such as 1-4,9.
 
