@@ -54,7 +54,7 @@ def tables(store: Path) -> dict[str, str]:
             found[path.stem] = tuning_in_words(frame)
         else:
             found[path.stem] = in_words(frame.drop(columns="level", errors="ignore"))
-    theatre = pd.read_csv(store / "theatre.csv")
+    theatre = _beside_concat(store)
     few = ["weighted_f1", "macro_f1", "balanced_accuracy", "seeds"]
     less = [name for name in theatre.columns if str(name).removesuffix("_sd") in few]
     found["theatre_short"] = comparison_in_words(theatre.drop(columns=less))
@@ -93,6 +93,20 @@ def take(folder: Path, store: Path) -> list[str]:
         else:
             shutil.copyfile(folder / source, store / name)
     return absent
+
+
+def _beside_concat(store: Path) -> pd.DataFrame:
+    """Put the paired differences, with their intervals, beside the theatre's accuracies."""
+    theatre = pd.read_csv(store / "theatre.csv")
+    differences = pd.read_csv(store / "theatre_differences.csv").set_index("system")
+    said = [
+        f"{each['difference']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})"
+        for each in differences.to_dict("records")
+    ]
+    beside = dict(zip(differences.index, said, strict=True))
+    place = list(theatre.columns).index("accuracy_sd") + 1
+    theatre.insert(place, "minus concat (95 %)", [beside.get(each) for each in theatre["system"]])
+    return theatre
 
 
 def _recorded(store: Path) -> pd.DataFrame:

@@ -22,7 +22,11 @@ from mmlib.reporting.tables import figure, in_words, write_csv
 from mmlib.systems.own import folder_name
 from mmlib.training.checkpoints import replace_file
 from mmlib.training.comparing import Results
+from mmlib.training.evaluating import FEW_GROUPS
 from mmlib.training.tuning import SEED
+
+#: The head of the column of intervals.
+LEVEL = "95 %"
 
 
 def ceiling_of(source: str, features: FeatureSet) -> float | None:
@@ -60,7 +64,7 @@ def write_report(
     """
     metric = results.metrics[0]
     word = metric_words(metric)
-    table = results.table()
+    table = _with_intervals(results)
     table["device"] = results.runs[0].device
     bounds = _bounds(results, ceiling, ceilings)
     if bounds:
@@ -97,8 +101,10 @@ def comparison_in_words(table: pd.DataFrame) -> str:
     """Write the table of a comparison as markdown: what all systems share is left out.
 
     Args:
-        table: what `Results.table` gives, with the column `device`, and maybe `ceiling`; or its csv.
+        table: what `Results.table` gives, with the column `device`, and maybe `ceiling` and the ends
+            of the first metric's interval (`accuracy_low`, `accuracy_high`); or its csv.
     """
+    table = _in_one_column(table)
     left_out = ["device", "learning_rate"]
     if table["streams"].nunique() == 1:
         left_out.append("streams")
@@ -110,6 +116,32 @@ def comparison_in_words(table: pd.DataFrame) -> str:
     return in_words(shown.rename(columns={"peak_bytes": f"peak MB ({table['device'][0]})"}))
 
 
+def _with_intervals(results: Results) -> pd.DataFrame:
+    """Put the ends of the first metric's intervals into the table of systems, behind its deviation."""
+    table, metric = results.table(), results.metrics[0]
+    found = [results.interval(name) for name in table["system"]]
+    known = [each for each in found if each is not None]
+    if known:
+        place = list(table.columns).index(f"{metric}_sd") + 1
+        table.insert(place, f"{metric}_low", [each.low for each in known])
+        table.insert(place + 1, f"{metric}_high", [each.high for each in known])
+    return table
+
+
+def _in_one_column(table: pd.DataFrame) -> pd.DataFrame:
+    """Write both ends of an interval as words, where the table has them."""
+    shown = table.copy()
+    for low in [str(name) for name in table.columns if str(name).endswith("_low")]:
+        high = f"{low.removesuffix('_low')}_high"
+        shown[low] = [_interval(a, b) for a, b in zip(table[low], table[high], strict=True)]
+        shown = shown.drop(columns=high).rename(columns={low: LEVEL})
+    return shown
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.3f} to {high:.3f}"
+
+
 def _protocol(results: Results, source: str, ceiling: float | None, word: str, note: str) -> str:
     judged, seeds = results.judged, len(results.of(results.systems[0]))
     groups = len(np.unique(judged.group))
@@ -119,6 +151,15 @@ def _protocol(results: Results, source: str, ceiling: float | None, word: str, n
         f"on the train split, {_epochs(results)}, and {_chosen(results)}. Numbers are means over the "
         f"seeds ± their sample deviation."
     )
+    if len(judged) > 1:
+        told += (
+            f" The {LEVEL} intervals are of other {results.drawn}s, drawn anew 2,000 times, and say "
+            "nothing of further seeds."
+        )
+    if groups == 1:
+        told += f" All are from the group {judged.group[0]}: of others they say nothing."
+    elif results.drawn == "group" and groups < FEW_GROUPS:
+        told += f" {groups} groups are so few that they come out too narrow."
     told += f" {note}" if note else ""
     if results.split == "valid":
         what = "The epoch was" if results.tried is None else "Learning rate and epoch were"
@@ -232,12 +273,13 @@ def _differences(results: Results, folder: Path, reference: str, word: str) -> l
     frame = pd.DataFrame({"system": name, **each._asdict()} for name, each in found.items())
     write_csv(folder / "differences.csv", frame)
     note = (
-        f"Paired differences on the same samples, averaged over the seeds; the intervals are of "
-        f"other {results.drawn}s, drawn anew 2,000 times, and say nothing of further seeds."
+        "Paired differences on the same samples, averaged over the seeds; the intervals are of "
+        f"other {results.drawn}s, too."
     )
-    if len(np.unique(results.judged.group)) == 1:
-        note += f" All are from the group {results.judged.group[0]}: of others they say nothing."
-    return [f"## Against {reference}", note, figure(folder, "differences", axes, alt)]
+    rows = frame.drop(columns=["low", "high", "level"])
+    rows.insert(2, LEVEL, [_interval(each.low, each.high) for each in found.values()])
+    parts = [f"## Against {reference}", note, in_words(rows)]
+    return [*parts, figure(folder, "differences", axes, alt)]
 
 
 def _confusion(results: Results, folder: Path, name: str) -> str:

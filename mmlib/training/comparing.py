@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmlib.data import FeatureSet
 from mmlib.data.batch import Batch
-from mmlib.metrics import Comparison, compare, per_class
+from mmlib.metrics import Comparison, Interval, bootstrap_interval, compare, per_class
 from mmlib.systems import find
 from mmlib.systems.own import folder_name
 from mmlib.training import checkpoints, evaluating, finished, runs, tuning
@@ -173,11 +173,7 @@ class Results:
         that were run and not of further ones.
         """
         theirs = self._stacked(reference)
-        seeds = len(self.of(reference))
-        units = self.judged.group if self.drawn == "group" else self.judged.ids
-        # A sample that several seeds judged is one sample: it, or its group, is drawn whole.
-        groups = np.concatenate([self._rows(units)] * seeds)
-        target = torch.cat([self._rows(self.judged.labels)] * seeds)
+        target, groups = self._truth(len(self.of(reference)))
         return {
             system: compare(
                 self.metrics[0], self._stacked(system), theirs, target, groups=groups, level=level
@@ -185,6 +181,28 @@ class Results:
             for system in self.systems
             if system != reference
         }
+
+    def interval(self, system: str, *, level: float = 0.95) -> Interval | None:
+        """Say where a system's first metric would mostly lie, had other samples been judged.
+
+        All seeds' answers are judged as one, and drawn as for `differences`: by groups where samples
+        share one. None where a single sample is judged.
+        """
+        if len(self.judged) < 2:
+            return None
+        target, groups = self._truth(len(self.of(system)))
+        return bootstrap_interval(
+            self.metrics[0], self._stacked(system), target, groups=groups, level=level
+        )
+
+    def _truth(self, seeds: int) -> tuple[Tensor, np.ndarray]:
+        """Give the labels of what all seeds say, below each other, and what is drawn as one.
+
+        A sample that several seeds judged is one sample: it, or its group, is drawn whole.
+        """
+        units = self.judged.group if self.drawn == "group" else self.judged.ids
+        target = torch.cat([self._rows(self.judged.labels)] * seeds)
+        return target, np.concatenate([self._rows(units)] * seeds)
 
     def _stacked(self, system: str) -> Tensor:
         """Put what all seeds say below each other, classes or numbers."""
@@ -241,6 +259,13 @@ def compare_systems(
             f"{', '.join(twice)} is asked for twice; name each system once."
             if twice
             else f"seeds is {seeds}, expected at least 1."
+        )
+    places = Counter(map(folder_name, systems))
+    alike = [name for name in systems if places[folder_name(name)] > 1]
+    if alike:
+        raise ValueError(
+            f"the runs of {' and '.join(alike)} would go into one folder; give one of the files or "
+            "classes another name."
         )
     train_set = features.subset("train")
     for system in systems:  # what cannot be trained is said before anything is

@@ -94,6 +94,39 @@ def test_a_sample_that_several_seeds_judged_is_drawn_as_one():
     assert often.high - often.low == pytest.approx(once.high - once.low)
 
 
+def test_a_systems_interval_holds_the_mean_of_its_seeds_and_draws_whole_groups():
+    rng = np.random.default_rng(0)
+    truth, groups = [0] * 60, np.repeat(np.arange(12), 5).astype(str)
+    by_group = np.repeat(rng.integers(0, 2, 12), 5).tolist()  # a group is right or wrong as one
+    half = by_hand({"a": [by_group, truth]}, truth)
+    found = half.interval("a")
+    assert found.value == pytest.approx(half.table()["accuracy"][0])
+    assert found.low < found.value < found.high
+    whole = replace(half, judged=replace(half.judged, group=groups)).interval("a")
+    assert whole.high - whole.low > 1.5 * (found.high - found.low)
+    once, often = (by_hand({"a": [by_group] * count}, truth).interval("a") for count in (1, 5))
+    assert once[1:3] == pytest.approx(often[1:3])
+    assert by_hand({"a": [[0]]}, [0]).interval("a") is None
+
+
+def test_the_report_tells_intervals_and_differences_in_numbers_too(tmp_path):
+    truth = [0, 1] * 6
+    results = by_hand(
+        {"majority": [[0] * 12], "a": [truth], "b": [[1 - truth[0], *truth[1:]]]}, truth
+    )
+    pairs = replace(results.judged, group=np.repeat(np.arange(6), 2).astype(str))
+    results = replace(results, judged=pairs)
+    shown = " ".join(write_report(results, tmp_path, source="theatre").split())
+    text = " ".join((tmp_path / "report.md").read_text(encoding="utf-8").split())
+    b, table = results.interval("b"), pd.read_csv(tmp_path / "table.csv")
+    assert table[["accuracy_low", "accuracy_high"]].iloc[2].tolist() == pytest.approx(b[1:3])
+    assert f"| {b.value:.3f} | {b.low:.3f} to {b.high:.3f} |" in shown
+    gain = results.differences("a")["b"]
+    row = f"| b | {gain.difference:.3f} | {gain.low:.3f} to {gain.high:.3f} |"
+    assert row in text.partition("## Against a")[2]
+    assert "of other groups, drawn anew" in text and "6 groups are so few" in text
+
+
 def test_samples_of_a_single_group_are_drawn_one_by_one_and_the_report_says_so(tmp_path):
     truth = [0, 1] * 6
     alone = by_hand({"a": [truth] * 2, "b": [[1 - truth[0], *truth[1:]]] * 2}, truth)
@@ -165,9 +198,15 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path):
         compare_systems(features_of(), ["concat", "ca_mmaaet"], tmp_path, seeds=1, **TINY)
     with pytest.raises(ValueError, match="twice"):
         compare_systems(features_of(), ["concat", "concat"], tmp_path, seeds=1, **TINY)
+    for part in ("one", "other"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "mine.py").write_text("from torch.nn import Linear as Mine\n")
+    both = [f"{tmp_path / part / 'mine.py'}:Mine" for part in ("one", "other")]
+    with pytest.raises(ValueError, match="into one folder"):
+        compare_systems(features_of(), both, tmp_path / "runs", seeds=1, **TINY)
     with pytest.raises(ValueError, match="seeds is 0"):
         compare_systems(features_of(), ["concat"], tmp_path, seeds=0, **TINY)
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "other"}
 
 
 def test_the_report_has_a_table_and_every_figure_it_shows(tmp_path):
