@@ -352,7 +352,7 @@ def trained(rule, seed):
 
 
 # %% [markdown]
-# **Predict.** Which rule wins, and by how much? Write down a number for the distance between two *seeds* of one rule as well. (The exercises and their answers train the first seed alone.)
+# **Predict.** Which rule wins, and by how much? Write down a number for the distance between two *seeds* of one rule as well. (The exercises and their answers train the first seed alone, and one seed names no winner.)
 
 # %%
 RULES = {"none": "no gate", "product": "product", "bam": "BAM"}
