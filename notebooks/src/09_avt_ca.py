@@ -747,7 +747,7 @@ for name, row in ABLATION.items():
 
 # %% [markdown]
 # The text says that four heads improve IT. On RAVDESS, by two points; on MOSEI, the table says the opposite, by 2.8. IT-1 and CT-4, two different models, print the same 67.72. And both parts together bring 28 and 18 points. In Algorithm 10 the full model has one thing that neither row is said to have, the second pair of attentions. If it does all that, it is missing from the ablation; and the released code
-# is without it. Our own ablation (in the guided edition) finds no such jump. We report that, and cannot say what theirs comes from.
+# is without it. Our own ablation (its runs stand in `notebooks/`) finds no such jump. We report that, and cannot say what theirs comes from.
 #
 # **The counts .** Table 1 gives RAVDESS 920 samples of each of eight emotions. A RAVDESS file name says what it holds, and the data set's rules say which names there are: neutral is not played strongly, for instance.
 

@@ -390,7 +390,7 @@ for name, (stream, k) in named.items():
 
 # %% [markdown]
 # The squared error is least at about 1, and concordance greatest where the guess has the *same spread as the truth*: there scale and level are right, the factor in Lin's second form is 1, and **CCC reaches $r$**. It cannot go higher. So the "ceiling" that the course prints for *jmt*, the concordance of the mean, is the ceiling of a guesser who minimises squared error; one who trains
-# on concordance may stand a little above it. Nothing is leaking then: for such a guesser the limit is the correlation. The guided lesson meets one at its end.
+# on concordance may stand a little above it. Nothing is leaking then: for such a guesser the limit is the correlation. At the end of this lesson, in `notebooks/`, you can meet one.
 #
 # ## Smoothing: an option, reported apart
 #

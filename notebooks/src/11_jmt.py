@@ -298,7 +298,7 @@ for lengths_one in (True, False):
     show(f"l2_normalise={lengths_one!s:5} twice the features give another answer:", moved)
 
 # %% [markdown]
-# Nothing. Direction is all that is left, and where *how much* is the question, as it is for arousal, that is a bold choice. The guided lesson measures it below.
+# Nothing. Direction is all that is left, and where *how much* is the question, as it is for arousal, that is a bold choice. Further down, in `notebooks/`, it is measured.
 #
 # ## Does it know what time it is?
 #
