@@ -82,7 +82,7 @@ show(the_same_numbers=bool(torch.allclose(by_hand, library[:, 2:127], atol=1e-3)
 
 # %% [markdown]
 # (The library also centres windows on both ends of the sound, hence three steps more.) **A face** is a picture each eighth of a
-# second, 16 numbers after a detector has measured mouth, brows and eyes. **Words** are looked up in a table, one vector a word.
+# second, 16 numbers after a detector has measured mouth, brows and eyes. **Words** are looked up in a table, one vector for each word.
 #
 # **Predict, then run.** Three streams of the same second of the same clip. Which of the three axes of `(batch, time, features)`
 # do they share?
@@ -210,7 +210,7 @@ show("words against size of the masked mean: correlation", correlation, digits=2
 # %% [markdown]
 # ## Ten clips, counted on your fingers
 #
-# Now the other end. A model returns **logits**, one row a clip, one column a class; the largest wins. Ten clips, three classes:
+# Now the other end. A model returns **logits**, one row for each clip, one column for each class; the largest wins. Ten clips, three classes:
 
 # %% tags=["nbval-check-output"]
 names = ["neutral", "happy", "sad"]

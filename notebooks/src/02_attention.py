@@ -78,7 +78,7 @@ show(f"the person feels {clip.class_names[int(clip.labels[0])]}")
 # %% [markdown]
 # ## Asking by dot product
 #
-# A detector describes the light of each frame by four numbers, one a colour, and it hesitates a little: these are our keys.
+# A detector describes the light of each frame by four numbers, one for each colour, and it hesitates a little: these are our keys.
 # The query is the light that the words name. Two vectors that point the same way have a large **dot product**, so that is how
 # we ask.
 

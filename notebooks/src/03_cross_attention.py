@@ -435,7 +435,7 @@ assert min(hits) > 0.9 and min(mass) > 0.8
 # ## When nobody needs to ask
 #
 # Next play: *beat*. Four expressions again, no lights. The **voice** stresses one instant, and the face in that
-# instant counts. The sound is averaged into twelve ticks, one a frame, so frame 5 and tick 5 happened together.
+# instant counts. The sound is averaged into twelve ticks, one for each frame, so frame 5 and tick 5 happened together.
 #
 # The models: concatenation **frame by frame** (tick 5 beside frame 5, one small network for all steps, the surest step wins), and cross-attention, in
 # which each tick of the voice asks all frames.
@@ -559,7 +559,7 @@ snapshot(draw, [{"lag": 0}, {"lag": 4}])
 # ### Exercise 03.3: recover the planted lag
 # Difficulty ★★☆ · Importance ★★☆ · 10 minutes
 #
-# `maps` is `(N, Tq, Tk)`: one map a clip, rows are questions, columns are answers; it may be attention or correlation, so entries may be negative.
+# `maps` is `(N, Tq, Tk)`: one map for each clip, rows are questions, columns are answers; it may be attention or correlation, so entries may be negative.
 # Return the offset, *column minus row*, between `-max_lag` and `max_lag`, along which the maps are largest **on average**, as a whole number. The number
 # of rows and columns may differ.
 
@@ -657,7 +657,7 @@ print(f"peak in the planted moment    {in_full(hits)}")
 # %% [markdown] tags=["guided"]
 # ## A map that nobody reads
 #
-# Now a warning. Most published blocks put a **shortcut** around the attention: a residual path, or a concatenation behind it. Here is the smallest
+# Now a warning. Most published blocks put a **shortcut** around the attention: a residual path, or a concatenation after it. Here is the smallest
 # such model, at lag 0: the frame-wise model that did so well, with attention *beside* it. Each tick of the voice asks the frames, and what it
 # brings home joins the tick and its frame.
 #
@@ -839,7 +839,7 @@ show("with batch_first=True:", use("03.4")(TimeFirst(batch_first=True), query, c
 #
 # ## Where to go next
 #
-# Attention seldom comes alone. [Lesson 04](04_transformer_blocks.ipynb) puts it into a block, with a small network behind it and a way round each of the two.
+# Attention seldom comes alone. [Lesson 04](04_transformer_blocks.ipynb) puts it into a block, with a small network after it and a way round each of the two.
 #
 # ## References
 #

@@ -51,12 +51,12 @@ apply_style()
 # %% [markdown]
 # ## Poke one step
 #
-# Attention seldom comes alone. It stands in a **block**, with a small network behind it, a way round each of the two, and a **norm** for each (a layer norm
-# shifts and scales the features of every step to mean 0 and deviation 1, then lets two learned numbers a feature stretch and shift them).
+# Attention seldom comes alone. It stands in a **block**, with a small network after it, a way round each of the two, and a **norm** for each (a layer norm
+# shifts and scales the features of every step to mean 0 and deviation 1, then lets two learned numbers for each feature stretch and shift them).
 # Why so much furniture? Ask each piece what it does, in the simplest way there is: change **one** step of the input, and see which numbers
 # of the output move.
 #
-# **Predict, then run.** A sequence of nine steps, and step 3 is changed. Which rows will be grey behind an attention? Behind a feed-forward
+# **Predict, then run.** A sequence of nine steps, and step 3 is changed. Which rows will be grey after an attention? After a feed-forward
 # network, two dense layers that see one step at a time?
 
 # %%
@@ -86,7 +86,7 @@ assert elsewhere["feed-forward"].max() == 0  # it works on each step alone
 assert (elsewhere["attention"].amax(-1) > 0).all()  # every step has heard of the change
 
 # %% [markdown]
-# **Attention mixes steps. The feed-forward network mixes features.** Neither can do the other's work. Row 3 is darkest behind attention,
+# **Attention mixes steps. The feed-forward network mixes features.** Neither can do the other's work. Row 3 is darkest after attention,
 # too, since its question changed. But is what comes out of step 3 still *about* step 3? Compare each step of the output with the same step
 # of the input:
 
@@ -825,7 +825,7 @@ show_figure(
 )
 
 # %% [markdown] tags=["guided"]
-# **Predict, then run.** Three models: a block and the mean over time; the same behind position codes; a recurrent layer (a GRU, its last
+# **Predict, then run.** Three models: a block and the mean over time; the same with position codes added first; a recurrent layer (a GRU, its last
 # state). We judge them on unseen actors, every test clip played forwards **and** backwards. Without positions: what is the accuracy, to the
 # last digit?
 
@@ -928,7 +928,7 @@ assert mean["no positions"] > mean["positions"] > mean["GRU"] - 0.02
 # - In a crossmodal block the residual comes **from the one who asks**. From the wrong stream it may be fatal or invisible; with equal
 #   lengths nothing complains.
 # - Two ways at once are about as good as the better way, and spare you the choice.
-# - Without positions a block is equivariant, and with a mean behind it invariant. **Test it, in ten shuffles.** Add positions where the
+# - Without positions a block is equivariant, and with a mean after it invariant. **Test it, in ten shuffles.** Add positions where the
 #   answer turns with the order, and leave them out where it does not.
 #
 # ## Where to go next

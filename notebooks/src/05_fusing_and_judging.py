@@ -49,7 +49,7 @@ SEEDS = (0, 1, 2)
 # question that decides more papers than any architecture: **is it really better, or does it only look so?**
 #
 # You know the play from lesson 00: in *masks*, each channel shows an emotion of its own, near to the one that is felt. (All clips of this
-# lesson are synthetic, but for its last section.) Here attention shall have nothing to do, so every stream forgets its clock at once: **one vector a stream**, its mean, its
+# lesson are synthetic, but for its last section.) Here attention shall have nothing to do, so every stream forgets its clock at once: **one vector for each stream**, its mean, its
 # deviation and its maximum over the real steps.
 
 
@@ -475,7 +475,7 @@ show_figure(
 #
 # $$s_\text{glad} + u_\text{plain} > 0 \qquad s_\text{sad} + u_\text{ironic} > 0 \qquad s_\text{glad} + u_\text{ironic} < 0 \qquad s_\text{sad} + u_\text{plain} < 0$$
 #
-# Add the first two, then the last two: the same four terms, once above zero and once below. It cannot be done. At most three cells of four can be right, whatever the scores, whatever the networks behind
+# Add the first two, then the last two: the same four terms, once above zero and once below. It cannot be done. At most three cells of four can be right, whatever the scores, whatever the networks that give
 # them, however long they are trained. **Predict**: so late fusion gets .75?
 
 # %% tags=["nbval-check-output"]
@@ -488,7 +488,7 @@ show("late, best scores that a search can find:", rules["additive_search"][both]
 
 # %% [markdown]
 # Read it slowly. Three right cells are *possible*. But the posterior of each channel alone (how probable a plus is, given what it shows) is one half, whatever it saw, and a product of halves prefers neither side. Even scores that are trained *together* do no better: cross-entropy is
-# least where all of them are zero, since every gain in one cell is paid in another. So expect late fusion to guess, and whatever has a **hidden layer behind the meeting point** to solve it. A training shows it:
+# least where all of them are zero, since every gain in one cell is paid in another. So expect late fusion to guess, and whatever has a **hidden layer after the meeting point** to solve it. A training shows it:
 
 # %% tags=["guided"]
 square = theatre.make("irony_square", n=2000, seed=0)
@@ -683,7 +683,7 @@ check("05.3", interval_by_speaker)
 # speak more than others.
 
 # %% [markdown] tags=["hint-3"]
-# `np.bincount(of, weights=correct)` and `np.bincount(of)` are those two. With `draws` of shape `(resamples, speakers)`, `right[draws].sum(1)` is one sum a draw, without a loop. `np.quantile(accuracy, [0.025, 0.975])`.
+# `np.bincount(of, weights=correct)` and `np.bincount(of)` are those two. With `draws` of shape `(resamples, speakers)`, `right[draws].sum(1)` is one sum for each draw, without a loop. `np.quantile(accuracy, [0.025, 0.975])`.
 
 # %% [markdown] tags=["solution-note"]
 # The library's `bootstrap_interval(metric, prediction, target, groups=...)` does this for any metric. The percentile interval is the simplest of several; with a dozen speakers it is still a little too narrow. If `groups` is left out, samples are drawn, and then you should be able to say why they are
@@ -857,7 +857,7 @@ check("05.4", leaking_groups)
 # A dictionary from names to sets: `seen.setdefault(name, set()).add(part)`. Then the names whose set has more than one element, `sorted(...)`.
 
 # %% [markdown] tags=["solution-note"]
-# In one line of pandas: `frame.groupby("group")["split"].nunique() > 1`. The library's `find_leaks` also counts, and finds identical samples whatever they are called. Put such a line behind every split that you make or download; it takes a second.
+# In one line of pandas: `frame.groupby("group")["split"].nunique() > 1`. The library's `find_leaks` also counts, and finds identical samples whatever they are called. Put such a line after every split that you make or download; it takes a second.
 
 # %% tags=["nbval-check-output"]
 leaky = at_random(cut.ids, 0)
@@ -977,8 +977,8 @@ else:
 #
 # ## Take-aways
 #
-# - A fusion is a **meeting point**: before the encoders, behind them, or after the decisions. That it is there matters more than which it is, until the streams explain each other.
-# - If streams err independently, the sum of logits is the best there is. If they have synergy, no late fusion can follow; a hidden layer behind the meeting point can, once its inputs show both sides (here, the melody).
+# - A fusion is a **meeting point**: before the encoders, after them, or after the decisions. That it is there matters more than which it is, until the streams explain each other.
+# - If streams err independently, the sum of logits is the best there is. If they have synergy, no late fusion can follow; a hidden layer after the meeting point can, once its inputs show both sides (here, the melody).
 # - Average logits, not probabilities. Let streams go missing in training if they may go missing in use.
 # - **Split by speaker**, draw by speaker, compare on the same clips, show every seed, and hold each gain against the ruler: a model against itself.
 # - The best of many is a promise. Too good is a symptom. A detector sees only the groups that you name.

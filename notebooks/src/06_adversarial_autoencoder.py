@@ -44,7 +44,7 @@ SEEDS = (0, 1, 2)
 # %% [markdown]
 # ## One vector, three readers
 #
-# The fusions of lesson 05 ended in a decision. This one ends in a **latent**, one vector a clip, and three readers who each want something else of it. A *classifier* wants the feeling. A *decoder* wants to draw the face again, frame by frame. A *discriminator* wants to know
+# The fusions of lesson 05 ended in a decision. This one ends in a **latent**, one vector for each clip, and three readers who each want something else of it. A *classifier* wants the feeling. A *decoder* wants to draw the face again, frame by frame. A *discriminator* wants to know
 # whether the vector could as well have been drawn from a plain normal distribution, the **prior** $N(0, I)$. Encoder and decoder by themselves are an **autoencoder**: two networks that must give back what they were given, through a narrow middle; the discriminator's game makes it **adversarial**. The paper that you rebuild in this lesson and the next calls the model **MMAAE**, multimodal adversarial autoencoder. (All clips are synthetic.)
 
 # %% tags=["nbval-check-output"]
@@ -300,7 +300,7 @@ show_figure(
 )
 
 # %% [markdown]
-# The dashed rings hold a third, two thirds and nine tenths of $N(0, I)$. The cloud could not care less. Nothing in the two losses says where latents should lie or how far apart, so they lie anywhere. The grey map is what a discriminator sees who has watched all along: light where it expects the prior, dark where it expects a latent, ½ on the red line.
+# The dashed rings hold a third, two thirds and nine tenths of $N(0, I)$. The cloud could not care less. Nothing in the two losses says where latents should lie or how far apart, so they lie anywhere. The grey map is what a discriminator sees that has watched all along: light where it expects the prior, dark where it expects a latent, ½ on the red line.
 #
 # If you want to *draw* from the model, a random latent in, a face out (the paper: "the model can generate samples in adversarial learning"), the cloud has to have a shape that you can draw from. One can punish its mean and its covariance, as a variational autoencoder does, more or less. Or one can let somebody learn to tell the two apart, and train the encoder until they cannot.
 

@@ -85,7 +85,7 @@ show_figure(
 # |---|---|---|
 # | vision and audio go "through convolutional and LSTM layers" | `RecurrentStream` | all states or the last one? Attention needs all; the stream's own summary is the last (C-16) |
 # | $\mathbf{C}_\text{tex} \leftarrow \text{Conv}(\mathbf{H}_\text{tex})$, then $\mathbf{O}_1$, $\mathbf{O}_2$ | `TextStream`, with `TransformerBlock` | $\mathbf{H}_\text{tex}$ is both what goes in and what comes out: features, convolution, block (C-17) |
-# | $\text{softmax}\left(\mathbf{Q}\mathbf{K}^T / \sqrt{d_k}\right)\mathbf{V}$, "for instance, between visual and audio" | `MultiHeadAttention`, one a pair | one example of a pair: we take all six (C-15). No word of a residual path: none |
+# | $\text{softmax}\left(\mathbf{Q}\mathbf{K}^T / \sqrt{d_k}\right)\mathbf{V}$, "for instance, between visual and audio" | `MultiHeadAttention`, one for each pair | one example of a pair: we take all six (C-15). No word of a residual path: none |
 # | "concatenated and passed through dense layers" | `to_latent` | from sequences to one vector? The mean over real steps (C-16). How many layers? One |
 #
 # Each line of the last column is a place where two honest readers of one paper build two models.
@@ -177,7 +177,7 @@ for name in MODELS:
 #
 # ## What a switch can buy
 #
-# Before you train anything, ask what each switch *could* change. Look at the picture again with both switches off: three summaries, side by side, one linear layer, one linear classifier. A linear map of things side by side is a **sum** of one score a stream. You have met that machine in lesson 05: it is a late fusion, and it
+# Before you train anything, ask what each switch *could* change. Look at the picture again with both switches off: three summaries, side by side, one linear layer, one linear classifier. A linear map of things side by side is a **sum** of one score for each stream. You have met that machine in lesson 05: it is a late fusion, and it
 # cannot hear that glad words in an ironic tone mean the opposite.
 #
 # **Predict, then run.** Take two clips and swap their voices. For a sum, $f(t, a) - f(t', a) - f(t, a') + f(t', a') = 0$ whatever the weights are. For which of the four is it zero?
@@ -289,7 +289,7 @@ show_figure(
 # Whether a game goes well these curves cannot say (lesson 06); that nothing runs away, they can.
 
 # %% [markdown] tags=["guided"]
-# **The accuracy of the four models per epoch** (Figure 5). The paper draws one line a model. Here is the same figure with three, and a band.
+# **The accuracy of the four models per epoch** (Figure 5). The paper draws one line for each model. Here is the same figure with three, and a band.
 
 # %% tags=["guided"]
 histories = {NAMES[name]: [run.history for run in results.of(name)] for name in MODELS}
@@ -418,7 +418,7 @@ check("07.2", ablation_effects)
 # First a dictionary from `(transformer, cross_attention, seed)` to the score; then the order of the runs does not matter. An entry of the result has four values, and the mean comes first.
 
 # %% [markdown] tags=["hint-2"]
-# Pair *before* you average: one number a seed, then the mean and the deviation of these numbers. The deviation is the sample's (`ddof=1`), and with three seeds the factor is `scipy.stats.t.ppf(0.975, 2)`, which is 4.30 and not 1.96.
+# Pair *before* you average: one number for each seed, then the mean and the deviation of these numbers. The deviation is the sample's (`ddof=1`), and with three seeds the factor is `scipy.stats.t.ppf(0.975, 2)`, which is 4.30 and not 1.96.
 
 # %% [markdown] tags=["hint-3"]
 # Keep the seeds for which all four keys are there. If one seed is left, the reach of the interval is `float("inf")`: `values.std(ddof=1)` would be NaN, and NaN is not above zero either, but it says nothing.
