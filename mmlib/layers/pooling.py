@@ -19,10 +19,14 @@ def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
+    # In full precision: neither a sum nor a count over a long sequence fits into half of it.
+    wide = torch.promote_types(x.dtype, torch.float32)
     if mask is None:
-        return x.sum(1) / max(x.shape[1], 1)
-    real = x.masked_fill(~mask.unsqueeze(-1), 0.0)
-    return real.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(x.dtype)
+        mean = x.sum(1, dtype=wide) / max(x.shape[1], 1)
+    else:
+        real = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        mean = real.sum(1, dtype=wide) / mask.sum(1, keepdim=True).clamp(min=1).to(wide)
+    return mean.to(x.dtype) if x.is_floating_point() else mean
 
 
 def masked_max(x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -31,6 +35,8 @@ def masked_max(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
+    if not x.shape[1]:
+        return x.sum(1)  # zeros
     if mask is None:
         return x.amax(1)
     lowest = torch.finfo(x.dtype).min
@@ -44,6 +50,8 @@ def first_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
+    if not x.shape[1]:
+        return x.sum(1)  # zeros
     if mask is None:
         return x[:, 0]
     # On a row of equal numbers argmax gives the first, which is what makes this the first True.
@@ -56,6 +64,8 @@ def last_real(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Shape:
         - x: (B, T, D); mask: (B, T) bool, True where a step is real; returns (B, D)
     """
+    if not x.shape[1]:
+        return x.sum(1)  # zeros
     if mask is None:
         return x[:, -1]
     return _step(x, mask, x.shape[1] - 1 - mask.flip(1).byte().argmax(1))

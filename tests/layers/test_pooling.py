@@ -65,6 +65,25 @@ def test_dtype_follows_the_input(device, how):
     assert pool(x, mask, how).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_mean_of_a_long_half_precision_sequence_fits_although_its_sum_does_not(masked, device):
+    x = torch.full((2, 70_000, 3), 30.0, device=device, dtype=torch.float16)
+    mask = torch.ones(2, 70_000, dtype=torch.bool, device=device) if masked else None
+    assert (masked_mean(x, mask) == 30).all()
+
+
+def test_the_mean_of_whole_numbers_is_no_whole_number():
+    x, mask = torch.tensor([[[1], [2], [9]]]), torch.tensor([[True, True, False]])
+    assert masked_mean(x, mask).item() == 1.5 and masked_mean(x[:, :2]).item() == 1.5
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("how", HOWS)
+def test_a_sequence_without_steps_gives_zeros(how, masked, device):
+    mask = torch.ones(2, 0, dtype=torch.bool, device=device) if masked else None
+    assert torch.equal(pool(torch.randn(2, 0, 3).to(device), mask, how).cpu(), torch.zeros(2, 3))
+
+
 def test_wrong_names_and_masks_are_named():
     x = torch.randn(2, 5, 3)
     with pytest.raises(ValueError, match="mean, max, first, last"):
