@@ -44,10 +44,10 @@ class MaskedBatchNorm(nn.BatchNorm1d):
                 share = taught / self.num_batches_tracked.clamp(min=1)  # type: ignore[union-attr]
             else:
                 share = self.momentum * taught
-            share = share.to(wide.dtype)
             unbiased = variance * count / (count - 1).clamp(min=1)
-            self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
-            self.running_var.lerp_(unbiased, share)  # type: ignore[union-attr]
+            for kept, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+                # Statistics of a half-precision module are half, those of this batch are not.
+                kept.lerp_(new.to(kept.dtype), share.to(kept.dtype))  # type: ignore[union-attr]
         out = centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
         return out.to(x.dtype)
 

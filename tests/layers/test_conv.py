@@ -111,6 +111,18 @@ def test_masked_batch_norm_keeps_double_precision():
     torch.testing.assert_close(ours.running_var, peer.running_var)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_masked_batch_norm_of_half_precision_trains_as_torchs(dtype, device):
+    torch.manual_seed(0)
+    x, mask = torch.randn(3, 7, 5, device=device, dtype=dtype), padding([7, 4, 1], 7).to(device)
+    ours = MaskedBatchNorm(5).to(device, dtype)
+    peer = nn.BatchNorm1d(5).to(device)
+    near = {"rtol": 0.02, "atol": 0.02}
+    torch.testing.assert_close(ours(x, mask)[mask].float(), peer(x[mask].float()), **near)
+    torch.testing.assert_close(ours.running_mean.float(), peer.running_mean, **near)
+    torch.testing.assert_close(ours.running_var.float(), peer.running_var, **near)
+
+
 def test_masked_batch_norm_without_momentum_keeps_the_mean_over_all_batches(device):
     torch.manual_seed(0)
     mask = padding([7, 4, 1], 7).to(device)
