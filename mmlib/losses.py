@@ -85,7 +85,8 @@ def default_loss(output: Any, batch: Any) -> Tensor:
         return cross_entropy(output[0], batch)
     prediction, mask = output[0].float(), batch.label_mask
     keep = torch.ones_like(prediction[..., 0], dtype=torch.bool) if mask is None else mask
-    error = torch.where(keep[..., None], (prediction - batch.labels) ** 2, 0.0).sum()
+    # Before the square: a label that does not count may be NaN, and so would the gradient be.
+    error = torch.where(keep[..., None], prediction - batch.labels, 0.0).square().sum()
     error = error / (keep.sum().clamp(min=1) * prediction.shape[-1])
     return concordance_loss(prediction, batch.labels, mask, per_target=True) + 0.1 * error
 

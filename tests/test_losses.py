@@ -97,6 +97,20 @@ def test_default_loss_adds_a_tenth_of_the_mean_squared_error_of_all_targets(pair
     assert torch.allclose(default_loss((x,), Batch({}, {}, y)), expected)
 
 
+def test_labels_that_do_not_count_may_be_nan():
+    draw = torch.Generator().manual_seed(2)
+    prediction, labels = (torch.randn(3, 5, 2, generator=draw) for _ in range(2))
+    prediction.requires_grad_()
+    mask = torch.arange(5)[None] < torch.tensor([5, 2, 3])[:, None]
+    found = []
+    for unknown in (0.0, float("nan")):
+        batch = Batch({}, {"audio": mask}, labels.masked_fill(~mask[..., None], unknown))
+        loss = default_loss((prediction,), batch)
+        found += [loss, *torch.autograd.grad(loss, prediction)]
+    assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[3])
+    assert (found[1][mask] != 0).all() and (found[1][~mask] == 0).all()
+
+
 def test_default_loss_counts_real_steps_of_a_sequence_only():
     draw = torch.Generator().manual_seed(2)
     prediction, labels = (torch.randn(3, 5, 2, generator=draw) for _ in range(2))

@@ -70,6 +70,23 @@ def test_reconstruction_loss_is_the_mean_over_samples_of_the_mean_over_real_elem
     assert reconstruction_loss(rebuilt[:, :2], frames) == pytest.approx(5 / 4), "the shorter counts"
 
 
+def test_frames_that_are_not_real_may_be_nan():
+    rebuilt = torch.randn(2, 3, 5, requires_grad=True)
+    mask = torch.tensor([[True, True, False], [True, False, True]])
+    frames = torch.randn(2, 3, 5).masked_fill(~mask[..., None], float("nan"))
+    loss = reconstruction_loss(rebuilt, frames, mask)
+    loss.backward()
+    assert loss == reconstruction_loss(rebuilt, frames.nan_to_num(7.0), mask)
+    assert (rebuilt.grad[mask] != 0).all() and (rebuilt.grad[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_prior_has_the_precision_of_what_judges_it(dtype, device):
+    judge = nn.Linear(7, 1).to(device, dtype)
+    loss = discriminator_loss(judge, torch.randn(5, 7, device=device, dtype=dtype))
+    assert loss.dtype == torch.float32 and torch.isfinite(loss)
+
+
 def test_discriminator_loss_calls_the_prior_one_and_the_encoded_zero():
     class Short(nn.Module):
         """Sure that a vector with entries below 2 is the prior's, and that a longer one is not."""

@@ -36,12 +36,13 @@ def reconstruction_loss(
         C-04: the target is the vision input, the mean goes over all elements.
     """
     steps = min(reconstruction.shape[1], frames.shape[1])
-    error = (reconstruction[:, :steps].float() - frames[:, :steps].float()) ** 2
-    each = error.mean(-1)  # (B, steps)
+    error = reconstruction[:, :steps].float() - frames[:, :steps].float()
     if mask is None:
-        return each.mean()
+        return (error**2).mean(-1).mean()
     real = mask[:, :steps]
-    return (torch.where(real, each, 0.0).sum(1) / real.sum(1).clamp(min=1)).mean()
+    # Before the square: a frame that is not real may be NaN, and so would the square's gradient be.
+    each = (error.masked_fill(~real[..., None], 0.0) ** 2).mean(-1)  # (B, steps)
+    return (each.sum(1) / real.sum(1).clamp(min=1)).mean()
 
 
 def discriminator_loss(discriminator: nn.Module, latent: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def discriminator_loss(discriminator: nn.Module, latent: Tensor) -> Tensor:
         C-07: the prior is 1, the encoded 0 (turning both round is the same game). C-11: the missing
         bracket is set. C-12: from logits.
     """
-    prior = torch.randn_like(latent, dtype=torch.float32)
+    prior = torch.randn_like(latent, dtype=torch.float32).to(latent.dtype)
     encoded, drawn = discriminator(latent).float(), discriminator(prior).float()
     # -log(1 - sigmoid(v)) = softplus(v), -log(sigmoid(v)) = softplus(-v)
     return (F.softplus(encoded).mean() + F.softplus(-drawn).mean()) / 2
