@@ -1,7 +1,8 @@
 """Runs a learner's cells and the checks on them, in the confined worker.
 
 Every line of the learner runs in a thread of its own, whose stack begins with that line: above it
-there is nothing of the grader to walk up to.
+there is nothing of the grader to walk up to. So does whatever looks at an object of the learner's,
+since to look at it may run code: only strings come back from there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import _thread
 import sys
 import types
 from collections.abc import Callable
+from gc import disable as _collect_nothing
+from gc import enable as _collect
 from typing import Any
 
 from mmlib.checks import CheckFailed, framework
@@ -76,17 +79,23 @@ def run(job: dict[str, Any], prepared: Prepared, report: Report) -> None:
     space = types.ModuleType("__main__")
     sys.modules["__main__"] = space
     done: set[int] = set()
+    held: list[Any] = []  # so that no answer ends here, where its last words would be heard
     for number, answer, place in job["checks"]:
         report("start", number)
         said = _cells(everything, number, answer, place, done, space)
-        verdict, reason = _judge(prepared, number, answer, space, known)
+        solution, lacking = apart(lambda name=answer: space.__dict__[name])  # type: ignore[misc]
+        held.append(solution)
+        if lacking:
+            verdict, reason = FAILED, f"no {answer} is defined"
+        else:
+            verdict, reason = _judge(prepared, number, answer, solution, known)
         if said and verdict != PASSED:
             reason = said if reason.startswith("no ") else f"{reason} ({said})"
         report(verdict, number, reason[:300])
         if verdict == TAMPERED:
             return
         if verdict == PASSED:
-            framework._passed[number] = getattr(space, answer)
+            framework._passed[number] = solution
     report("end")
 
 
@@ -110,75 +119,103 @@ def _cells(
 
 
 def _judge(
-    prepared: Prepared, number: str, answer: str, space: types.ModuleType, known: set[Any]
+    prepared: Prepared, number: str, answer: str, solution: Any, known: set[Any]
 ) -> tuple[str, str]:
-    watch, task = prepared.watch, prepared.tasks[number]
-    if name := watch.changed():
+    """Say what an answer is worth, and why; only strings come back from where it is looked at."""
+    task = prepared.tasks[number]
+    if name := _changed(prepared.watch):
         return TAMPERED, f"replaced {name}"
-    if answer not in space.__dict__:
-        return FAILED, f"no {answer} is defined"
-    solution = space.__dict__[answer]
-    code = getattr(unwrapped(solution), "__code__", None)
-    if code is not None and code not in known and code.co_filename.startswith("<"):
+    strange, error = apart(lambda: _is_strange(solution, known))
+    if error:
+        return FAILED, f"raises {error}"
+    if strange:
         return FAILED, f"{answer} does not stand in the notebook as code"
     tampered: list[str] = []
 
     def look() -> None:
-        if not tampered and (name := watch.changed_nearby()):
+        if not tampered and (name := prepared.watch.changed_nearby()):
             tampered.append(name)
 
-    caught, error = apart(lambda: _run(task, decoy.watched(solution, look)))
-    if name := (tampered[0] if tampered else watch.changed()):
+    said, _ = apart(lambda: _tried(task, solution, look))
+    if name := (tampered[0] if tampered else _changed(prepared.watch)):
         return TAMPERED, f"replaced {name}"
-    if isinstance(caught, decoy.Pretence) or "Pretence: " in error:
-        return TAMPERED, error.partition("Pretence: ")[2] or error
-    if isinstance(caught, NotAttempted):
-        return FAILED, NOT_ATTEMPTED
-    if isinstance(caught, CheckFailed):
-        parts = [f"expected {caught.expected}", f"got {caught.got}" if caught.got else ""]
-        if "Pretence: " in caught.got:
-            return TAMPERED, caught.got.partition("Pretence: ")[2].splitlines()[0]
-        return FAILED, "; ".join(part for part in parts if part)
-    if caught is not None:
-        return FAILED, f"raises {error}"
+    if said != (PASSED, ""):
+        return said or (FAILED, "raises what cannot be told")
     if not all(_decoy_refused(task, solution, call) for call in prepared.decoys[number]):
         return TAMPERED, "made the check accept wrong results"
-    if name := watch.changed():
+    if name := _changed(prepared.watch):
         return TAMPERED, f"replaced {name}"
     return PASSED, ""
 
 
+def _changed(watch: Watch) -> str:
+    """Name what was replaced; a name that a learner added may run code when it is looked at."""
+    name, error = apart(watch.changed)
+    return name or (f"a name by what raises {error}" if error else "")
+
+
+def _is_strange(solution: Any, known: set[Any]) -> bool:
+    """Say whether an answer was made from text that does not stand in the notebook."""
+    code = getattr(unwrapped(solution), "__code__", None)
+    return code is not None and code not in known and bool(code.co_filename.startswith("<"))
+
+
+def _tried(task: Exercise, solution: Any, look: Callable[[], None]) -> tuple[str, str]:
+    """Run a check on an answer, and put what it raises into words."""
+    try:
+        _run(task, decoy.watched(solution, look))
+    except BaseException as caught:  # noqa: BLE001 - a learner may raise anything
+        error = _told(caught)
+        if isinstance(caught, decoy.Pretence) or "Pretence: " in error:
+            return TAMPERED, error.partition("Pretence: ")[2] or error
+        if isinstance(caught, NotAttempted):
+            return FAILED, NOT_ATTEMPTED
+        if not isinstance(caught, CheckFailed):
+            return FAILED, f"raises {error}"
+        expected, got = f"expected {caught.expected}", f"{caught.got}"
+        if "Pretence: " in got:
+            return TAMPERED, got.partition("Pretence: ")[2].splitlines()[0]
+        parts = [expected, f"got {got}" if got else ""]
+        return FAILED, "; ".join(part for part in parts if part)
+    return PASSED, ""
+
+
 def _decoy_refused(task: Exercise, solution: Any, call: int) -> bool:
-    told: list[bool] = []
-    apart(lambda: told.append(_refuses(task, decoy.decoy(solution, call))))
-    return told == [True]
+    refused, _ = apart(lambda: _refuses(task, decoy.decoy(solution, call)))
+    return refused is True
 
 
-def apart(work: Callable[[], Any]) -> tuple[BaseException | None, str]:
-    """Run something on an empty stack; the exception that it ended with, and that in words."""
-    caught: list[BaseException] = []
+def apart(work: Callable[[], Any]) -> tuple[Any, str]:
+    """Run something on an empty stack: what it gave, and, where it raised, that in words.
+
+    Whoever calls this looks at nothing else of a learner's. While it goes on alone nothing is
+    collected, since what is collected may run code as well.
+    """
+    gave: list[Any] = []
+    told: list[str] = []
     ended = _thread.allocate_lock()
     ended.acquire()
     _thread.stack_size(STACK)
-    _thread.start_new_thread(_bottom, (work, caught, ended))
+    _thread.start_new_thread(_bottom, (work, gave, told, ended))
     ended.acquire()
-    if not caught:
-        return None, ""
-    return caught[0], _told(caught[0])
+    _collect_nothing()
+    return (gave[0], "") if gave else (None, told[0])
 
 
-def _bottom(work: Callable[[], Any], caught: list[BaseException], ended: Any) -> None:
+def _bottom(work: Callable[[], Any], gave: list[Any], told: list[str], ended: Any) -> None:
+    _collect()
     try:
-        work()
+        gave.append(work())
     except BaseException as error:  # noqa: BLE001 - a learner may raise anything
-        caught.append(error)
+        told.append(_told(error))
     finally:
         ended.release()
 
 
 def _told(error: BaseException) -> str:
+    name = type.__dict__["__name__"].__get__(type(error))  # past a metaclass's own
     try:
-        text = str(error).split("\n")[0]
+        text = str.split(str(error), "\n")[0]
     except BaseException:  # noqa: BLE001 - so may its __str__
         text = ""
-    return f"{type(error).__name__}: {text}".rstrip(": ")[:200]
+    return f"{name}: {text}".rstrip(": ")[:200]

@@ -100,7 +100,16 @@ class Watch:
             for name, module in self._modules.items():
                 self._note_module(name, vars(module))
         for number, task in framework._exercises.items():
-            self._note(Entry(framework._exercises, number, task, f"exercise {number}"), near=True)
+            name = f"exercise {number}"
+            self._note(Entry(framework._exercises, number, task, name), near=True)
+            for key in (
+                "checking",
+                "reference",
+                "forbidden",
+            ):  # frozen, but object.__setattr__ is there
+                self._note(
+                    Entry(vars(task), key, getattr(task, key), f"{key} of {name}"), near=True
+                )
 
     def _note_module(self, name: str, place: dict[str, Any]) -> None:
         of_checks = name.startswith(CHECKS)

@@ -141,6 +141,38 @@ def disagree(words, voice, face):
                 each = each.f_back
     return words != voice
 """
+# Looks for the grader's own hand above it, wherever it is called from.
+CLIMB = """
+import gc, os, sys, threading, time
+def climb():
+    frame = sys._getframe()
+    while frame is not None:
+        for value in list(frame.f_locals.values()):
+            if type(value) is type(climb) and value.__qualname__.endswith("<locals>.report"):
+                value("passed", "00.1", "")
+                os._exit(0)
+        frame = frame.f_back
+"""
+#: An answer that would earn the next exercise, when it ends.
+LAST_WORDS = (
+    CLIMB.replace("00.1", "00.2")
+    + """
+class Answer:
+    def __del__(self):
+        climb()
+    @property
+    def __code__(self):
+        globals().pop("disagree", None)
+        return compile("0", "<elsewhere>", "eval")
+disagree = Answer()
+"""
+)
+
+
+def climbing(body: str) -> str:
+    """An answer that is wrong, and in whose objects something climbs when they are looked at."""
+    return CLIMB + body
+
 
 # name: what stands in the place of the answer to 00.1, and what the reason or the note has to say.
 # None of them earns 00.1; all of them keep 00.2, which is solved.
@@ -295,6 +327,71 @@ MISBEHAVING: dict[str, tuple[str, str]] = {
     ),
     "verdict_forged_on_every_file": (FORGED, "channel"),
     "verdict_by_the_graders_own_hand": (FIND_REPORT, "00.1"),
+    "verdict_from_a_property": (
+        climbing(
+            "class Answer:\n    @property\n    def __class__(self):\n        climb()\n"
+            "        return Answer\n"
+            "    def __call__(self, words, voice, face):\n        return words != voice\n"
+            "disagree = Answer()"
+        ),
+        "00.1 wrong",
+    ),
+    "verdict_from_a_metaclass": (
+        climbing(
+            "class Kind(type):\n    def __getattr__(self, name):\n        climb()\n"
+            "        raise AttributeError(name)\n"
+            "class disagree(metaclass=Kind):\n    pass"
+        ),
+        "00.1 wrong",
+    ),
+    "verdict_from_an_attribute_that_fails": (
+        climbing(
+            "class Answer:\n    def __getattr__(self, name):\n        climb()\n"
+            "        raise OSError(name)\n"
+            "    def __call__(self, words, voice, face):\n        return words != voice\n"
+            "disagree = Answer()"
+        ),
+        "OSError: __wrapped__",
+    ),
+    "verdict_from_an_error": (
+        climbing(
+            "class Wrong(Exception):\n    def __str__(self):\n        climb()\n        return 'wrong'\n"
+            "def disagree(words, voice, face):\n    raise KeyboardInterrupt(Wrong())\n"
+            "raise Wrong"
+        ),
+        "00.1",
+    ),
+    "verdict_from_a_name": (
+        climbing(
+            "class Name(str):\n    __hash__ = str.__hash__\n"
+            "    def __eq__(self, other):\n        climb()\n        return str.__eq__(self, other)\n"
+            "def wrong(words, voice, face):\n    return words != voice\n"
+            "globals()[Name('disagree')] = wrong"
+        ),
+        "00.1 wrong",
+    ),
+    "verdict_from_the_rubbish": (
+        climbing(
+            "class Rubbish:\n    def __init__(self):\n        self.me = self\n"
+            "    def __del__(self):\n        climb()\n"
+            "def litter():\n    while True:\n        Rubbish()\n        time.sleep(0.001)\n"
+            "gc.set_threshold(1)\n"
+            "threading.Thread(target=litter, daemon=True).start()\n"
+        )
+        + WRONG,
+        "00.1 wrong",
+    ),
+    "inside_of_the_exercise_replaced": (
+        WRONG + "from mmlib.checks import framework as f\ntold = []\n"
+        "def agree(answer):\n    told.append(answer)\n"
+        "    if len(told) > 1:\n        raise f.CheckFailed('another answer')\n"
+        "object.__setattr__(f.find('00.1'), 'checking', agree)",
+        "replaced checking of exercise 00.1",
+    ),
+    "the_grader_blamed": (
+        "def disagree(words, voice, face):\n    raise ValueError('Pretence: the grader failed: x')",
+        "tampered: the grader failed",
+    ),
     "reference_imported": (
         "from mmlib.checks.lesson_00 import disagree",
         "the reference",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mmlib.grading import running
+from mmlib.cli import main
+from mmlib.grading import classroom, running
 from mmlib.grading.collecting import Submission
 from mmlib.grading.marks import row_of
 from mmlib.grading.running import ENDED_HELPER, Broken, Limits, Result, Template, mark
@@ -58,10 +59,10 @@ def graded(*attempts: dict[str, Any]) -> tuple[Result, Scripted]:
     return mark(assembled, b"", template, Limits()), template  # type: ignore[arg-type]
 
 
-def row(result: Result) -> dict[str, str]:
+def row(result: Result, student: str = "ann") -> dict[str, str]:
     exercises = [SimpleNamespace(number=number) for number in NUMBERS]
     lesson: Any = SimpleNamespace(number="02", exercises=exercises)
-    return row_of(Submission("ann.ipynb", "ann", data=b"mine", lesson=lesson), result)
+    return row_of(Submission(f"{student}.ipynb", student, data=b"mine", lesson=lesson), result)
 
 
 def test_a_failure_that_passes_leaves_no_trace():
@@ -78,6 +79,16 @@ def test_a_failure_that_stays_is_told_and_the_other_exercises_are_marked():
     told = row(result)
     assert told["reason"] == f"02.2: {FAILS['why']}"
     assert told["digest"] == "", "so that --resume judges it again"
+
+
+def test_the_command_names_whom_the_grader_failed_whatever_a_learner_says(monkeypatch, capsys):
+    blaming = Result(dict.fromkeys(NUMBERS, 0), {"02.1": f"tampered: {FAILS['why']}"})
+    failed, _ = graded({"02.2": fail}, {"02.2": fail})
+    rows = [row(blaming, "bea"), row(failed, "cid")]
+    monkeypatch.setattr(classroom, "grade", lambda *_, **__: rows)
+    assert main(["grade", "class", "--csv", "marks.csv"]) == 0
+    said = capsys.readouterr().err
+    assert "the grader itself failed on cid.ipynb; the 0s there are no marks" in said
 
 
 @pytest.mark.parametrize("happens", [fail, end])

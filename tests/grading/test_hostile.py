@@ -8,7 +8,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from handins import CONFINED, MISBEHAVING, RIGHT, WRONG, check_places, code, put, shipped, solved
+from handins import (
+    CONFINED,
+    LAST_WORDS,
+    MISBEHAVING,
+    RIGHT,
+    WRONG,
+    check_places,
+    code,
+    put,
+    shipped,
+    solved,
+)
 
 from mmlib.grading import confine
 from mmlib.grading.classroom import grade
@@ -80,6 +91,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     put(files, "honest.ipynb", solved("00", "00.1", "00.2"))
     put(files, "zz_honest.ipynb", solved("00", "00.1", "00.2"))
     put(files, "idle.ipynb", shipped("00"))
+    put(files, "last_words.ipynb", solved("00", e00_1=LAST_WORDS))
     if not GAPS:
         put(files, "spoiling.ipynb", solved("00", "00.2", e00_1=spoiling(files)))
         put(files, "copying.ipynb", solved("00", "00.2", e00_1=copying(files)))
@@ -136,6 +148,12 @@ def test_what_is_no_notebook_of_the_course_gets_its_row_and_its_reason(
 ) -> None:
     assert UNREADABLE[name][1] in rows[name]["reason"]
     assert rows[name]["total"] == "0"
+
+
+def test_an_answer_that_ends_earns_nothing_for_the_next(rows: dict[str, Row]) -> None:
+    row = rows["last_words"]
+    assert (row["00.1"], row["00.2"], row["reason"]) == ("0", "0", ""), row
+    assert "does not stand in the notebook" in row["notes"]
 
 
 def test_honest_submissions_keep_their_marks_before_and_after_the_others(
