@@ -246,6 +246,22 @@ def test_a_steps_length_does_not_matter_where_it_is_normalised():
         assert same == normalise
 
 
+def test_steps_of_zeros_have_no_direction_in_float16_either(device):
+    """Streams of the fusion's own width are not projected, and what is not real is zero there."""
+    model = tiny(widths=(8, 8), clock="audio").to(device)
+    given = {name: x.to(device) for name, x in streams(audio=8, vision=8).items()}
+    given["vision"] = given["vision"][:, :5]
+    masks = {"audio": holes()["audio"].to(device), "vision": holes(steps=5)["vision"].to(device)}
+    with torch.no_grad():
+        full = model(**given, masks=masks)[0]
+        with torch.autocast(device.type, dtype=torch.float16):
+            half = model(**given, masks=masks)[0]
+        silent = model.half()(**{name: torch.zeros_like(x).half() for name, x in given.items()})[0]
+    real = masks["audio"]
+    torch.testing.assert_close(half.float()[real], full[real], rtol=0.02, atol=0.02)
+    assert torch.isfinite(silent).all()
+
+
 @pytest.mark.parametrize("score", ["softmax", "sigmoid"])
 def test_attention_maps_are_named_by_pair_and_weigh_real_steps_only(score):
     model, real = tiny(score=score), holes()

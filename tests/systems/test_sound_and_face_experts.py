@@ -133,6 +133,16 @@ def test_every_parameter_that_is_trained_gets_a_gradient(name, device):
     assert still == ({"network.fc3.weight", "network.fc3.bias"} if name == "wavernn" else set())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_an_expert_of_another_precision_answers_in_it(name, dtype, device):
+    model, batch = made(name).to(device, dtype), dataset(name).batch(range(B)).to(device)
+    inputs = {stream: x.to(dtype) for stream, x in batch.inputs.items()}
+    logits, embedding = call(model, batch._replace(inputs=inputs))
+    assert logits.dtype == embedding.dtype == dtype
+    full = call(made(name).to(device), batch).logits
+    torch.testing.assert_close(logits.float(), full, rtol=0.05, atol=0.05)
+
+
 def test_bfloat16_under_autocast_agrees_with_full_precision(name, device):
     model, batch = made(name).to(device), dataset(name).batch(range(B)).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):

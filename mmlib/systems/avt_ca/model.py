@@ -184,6 +184,9 @@ class AVTCA(nn.Module):
         if self.config.vision_dim is None:
             seen = self.visual(vision, watched)  # (B, Tv, 1024)
         else:
+            # Cleared before the weights see it: NaN times zero is NaN in their gradient.
+            if watched is not None:
+                vision = vision.masked_fill(~watched[..., None], 0.0)
             seen = self.visual(self.input_dropout(vision))
         streams = Pair(names, (self.input_dropout(audio), seen), (heard, watched))
         return self._convolved(streams, self.audio_stage1, self.vision_stage1)

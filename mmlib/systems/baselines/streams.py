@@ -38,10 +38,10 @@ class Fusion(nn.Module):
                 continue
             x, mask = given[name], None if masks is None else masks.get(name)
             shape = tuple(x.shape)
-            if len(shape) < 3 or shape[0] != count:
+            if len(shape) < 3 or shape[0] != count or shape[1] < 1:
                 raise ValueError(
                     f"{name} has shape {shape}, expected ({count} samples, steps, features) as of "
-                    f"{next(iter(given))}."
+                    f"{next(iter(given))}; leave out a stream without steps."
                 )
             x = x.flatten(2)
             if x.shape[2] != width:

@@ -239,6 +239,7 @@ class WaveRNNExpert(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Give the pooled states before WaveRNN's last layer, and which of them are real."""
         waveform, picture, real = self.heard(*only_stream("wavernn", "audio", inputs, masks))
+        waveform, picture = (x.to(self.network.fc.weight.dtype) for x in (waveform, picture))
         return self.network.features(waveform, picture, real), self.network.pool.mask(real)
 
     @torch.no_grad()

@@ -232,7 +232,9 @@ class JMT(nn.Module):
             mask = real.get(name)
             x = x if mask is None else x.masked_fill(~mask[..., None], 0.0)
             x = self.project[name](x) if name in self.project else x
-            x = F.normalize(x, dim=-1) if self.config.l2_normalise else x
+            if self.config.l2_normalise:
+                # A step of zeros stays zeros: the usual addend is itself zero in float16.
+                x = F.normalize(x, dim=-1, eps=max(1e-12, torch.finfo(x.dtype).tiny))
             # A projection's offset must not make something of a step that is not there.
             values[name] = x if mask is None else x * mask[..., None]
         if not real:
@@ -270,10 +272,10 @@ class JMT(nn.Module):
         """Refuse a stream or mask that does not fit, by name."""
         width = dict(zip(self.config.streams, self.config.widths, strict=True))[name]
         shape = tuple(x.shape)
-        if len(shape) < 3 or math.prod(shape[2:]) != width:
+        if len(shape) < 3 or shape[1] < 1 or math.prod(shape[2:]) != width:
             raise ValueError(
                 f"{name} has shape {shape}, expected (batch, steps, {width}) as the model was "
-                "built for."
+                "built for, one step at least."
             )
         check_mask(x, mask, name)
         return x.flatten(2), mask
