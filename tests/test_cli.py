@@ -1,5 +1,6 @@
 """The command line, as a person or a script calls it."""
 
+import importlib
 import json
 
 import numpy as np
@@ -141,9 +142,27 @@ def test_an_interrupted_training_says_how_to_go_on(data, tmp_path, capsys, monke
     assert "continue with: python -m mmlib train" in said and said.strip().endswith("--resume")
 
 
+@pytest.mark.parametrize(
+    ("module", "words", "ending"),
+    [
+        ("compare", ("--data", "theatre", "--out", "a folder"), "--out 'a folder'"),
+        ("grade", ("class", "--csv", "marks.csv"), "--csv marks.csv --resume"),
+        ("convert", ("--data", "a.npz", "--out", "b"), "interrupted"),
+    ],
+)
+def test_what_is_interrupted_says_so_and_how_to_go_on(module, words, ending, capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module(f"mmlib.cli.{module}"), "run", interrupted)
+    assert run(module, *words) == 130
+    assert capsys.readouterr().err.endswith(f"{ending}\n")
+
+
 REFUSED_TRAININGS = {
     "unknown system": (["--system", "nonesuch"], "no system 'nonesuch'; there are"),
     "unknown stream": (["--streams", "smell"], "no stream 'smell'; it has audio, vision"),
+    "no stream": (["--streams", ","], "--streams is ,, expected one or more of audio,vision."),
     "unknown preset": (["--data", "theatre:nonesuch"], "nonesuch"),
     "missing file": (["--data", "nonesuch.npz"], "nonesuch.npz does not exist"),
     "no number": (["--epochs", "many"], "invalid int value"),

@@ -75,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except KeyboardInterrupt:
         again = shlex.join(["python", "-m", "mmlib", *words])
-        by_themselves = ("extract", "download", "prepare", "crossvalidate")
+        by_themselves = ("extract", "download", "prepare", "compare", "crossvalidate")
         resumes = "--resume" in words or options.command in by_themselves
         more = again if resumes else f"{again} --resume"
-        known = ("train", *by_themselves)
+        known = ("train", "grade", *by_themselves)
         hint = f"; continue with: {more}" if options.command in known else ""
         say(f"mmlib {options.command}: interrupted{hint}")
         return INTERRUPTED

@@ -60,7 +60,13 @@ def load_data(data: str, n: int, streams: str | None = None) -> FeatureSet:
         features = theatre.make(preset or "masks", n=n).features(vision=vision or "units")
     else:
         features = load_features(data)
-    return features.select(words_of(streams)) if streams else features
+    if not streams:
+        return features
+    if not (names := words_of(streams)):
+        raise ValueError(
+            f"--streams is {streams}, expected one or more of {','.join(features.modalities)}."
+        )
+    return features.select(names)
 
 
 def options_of(*declare: Callable[[Any], None]) -> dict[str, Any]:
@@ -123,12 +129,12 @@ def pairs_of(option: str, words: str, form: str = "name=value,name=value") -> di
     """Read names with what belongs to each, joined by commas; `form` says how they are written.
 
     Raises:
-        ValueError: there is none, or one lacks its name or what belongs to it.
+        ValueError: there is none, one lacks its name or what belongs to it, or a name stands twice.
     """
     pairs = [word.partition("=") for word in words_of(words)]
     found = {name.strip(): value.strip() for name, _, value in pairs}
-    if not found or not all(found) or not all(found.values()):
-        raise ValueError(f"{option} is {words}, expected {form}.")
+    if not found or not all(found) or not all(found.values()) or len(found) < len(pairs):
+        raise ValueError(f"{option} is {words}, expected {form}, each name once.")
     return found
 
 

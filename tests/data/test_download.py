@@ -399,6 +399,8 @@ def test_a_listing_that_is_none_or_cut_short_is_one_sentence(cremad, tmp_path, l
         ("ravdess", {"parts": ["video"]}, "ravdess has no part 'video'; its parts are video-spee"),
         ("ravdess", {"actors": [24, 25]}, "ravdess has no actor 25; its actors are 1 to 24"),
         ("cremad", {"actors": [1]}, "cremad has no actor 1; its actors are 1001 to 1091"),
+        ("ravdess", {"parts": []}, "^nothing of ravdess is named; its parts are video-speech"),
+        ("cremad", {"actors": []}, "^nothing of cremad is named; its actors are 1001 to 1091"),
     ],
 )
 def test_impossible_wishes_are_one_sentence(tmp_path, dataset, wish, says):

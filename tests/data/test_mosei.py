@@ -509,6 +509,10 @@ def test_the_command_writes_a_feature_file_and_says_what_was_lost(prepare, root)
     ("more", "says"),
     [
         (("--steps", "audio"), "--steps is audio, expected name=value,name=value"),
+        (
+            ("--steps", "audio=2,audio=3"),
+            "audio=2,audio=3, expected name=value,name=value, each name",
+        ),
         (("--steps", "audio=many"), "--steps names 'many', expected a whole number"),
         (("--steps", "audio=0"), "expected at least 1 of text, audio and vision"),
         (("--sequences", "vision=FAU"), "has no sequence FAU for vision"),

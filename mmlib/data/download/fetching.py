@@ -99,18 +99,18 @@ def _choice(
     wanted = list(dict.fromkeys([source.default] if parts is None else parts))
     strange = [part for part in wanted if part not in source.parts]
     if strange or not wanted:
-        raise DownloadError(
-            f"{source.name} has no part '{', '.join(strange)}'; its parts are "
-            f"{', '.join(source.parts)}."
-        )
+        nothing = f"nothing of {source.name} is named"
+        what = f"{source.name} has no part '{', '.join(strange)}'" if strange else nothing
+        raise DownloadError(f"{what}; its parts are {', '.join(source.parts)}.")
     if not source.actors and actors is not None:
         raise DownloadError(f"{source.name} is not divided by actors; leave them out.")
     numbers = list(source.actors) if actors is None else sorted(set(actors))
     unknown = [number for number in numbers if number not in source.actors]
     if unknown or (source.actors and not numbers):
+        nothing = f"nothing of {source.name} is named"
+        what = f"{source.name} has no actor {unknown[0]}" if unknown else nothing
         raise DownloadError(
-            f"{source.name} has no actor {unknown[0] if unknown else ''}; its actors are "
-            f"{source.actors.start} to {source.actors.stop - 1}."
+            f"{what}; its actors are {source.actors.start} to {source.actors.stop - 1}."
         )
     return wanted, numbers
 
