@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmlib.backbones.inception_resnet import InceptionResnetV1
 from mmlib.backbones.resnet import TemporalGRU
 from mmlib.layers import all_real, check_mask, last_real
+from mmlib.layers.masks import zeros_from
 
 #: Faces that a frozen network sees at once: what lies between its layers is never held for more.
 FACES_AT_ONCE = 64
@@ -161,7 +162,7 @@ class FaceSequence(nn.Module):
     def _embed(self, faces: Tensor, real: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
         """Make embeddings (B, K, D) of the real faces, in their order, and zeros elsewhere."""
         if not len(real[0]):
-            return faces.new_zeros(*mask.shape, self.network.feature_dim)
+            return zeros_from(self.network, faces, *mask.shape, self.network.feature_dim)
         if self.freeze or not torch.is_grad_enabled():
             with torch.no_grad():
                 some = torch.cat(

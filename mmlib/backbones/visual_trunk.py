@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmlib.backbones.public import load_strictly, read_weights
 from mmlib.layers.gating import Modulator
+from mmlib.layers.masks import zeros_from
 from mmlib.layers.vision import ConvBlock, InvertedResidual, LocalFeatureExtractor
 
 
@@ -78,7 +79,7 @@ class VisualTrunk(nn.Module):
             return self._pictures(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         places = mask.flatten().nonzero()[:, 0]  # how many there are only the host can be told
         if not len(places):
-            return frames.new_zeros((*mask.shape, self.out_dim))
+            return zeros_from(self, frames, *mask.shape, self.out_dim)
         real = self._pictures(frames.flatten(0, 1).index_select(0, places))
         out = real.new_zeros((mask.numel(), self.out_dim)).index_copy(0, places, real)
         return out.unflatten(0, mask.shape)

@@ -184,6 +184,14 @@ def test_one_that_is_not_frozen_learns_and_says_the_same():
     assert free.network.training and free.network.gain.grad.abs().sum() > 0
 
 
+def test_without_a_real_face_every_gradient_is_zero_and_none_is_left_out():
+    """In several processes, each waits for the gradient of every parameter."""
+    model = sequence().train()
+    model(faces(2, 5), torch.zeros(2, 5, dtype=torch.bool)).sum().backward()
+    assert model.network.seen == []
+    assert all((parameter.grad == 0).all() for parameter in model.parameters())
+
+
 def test_a_real_network_fits_in():
     torch.manual_seed(0)
     network = InceptionResnetV1(width=1 / 32)

@@ -187,6 +187,15 @@ def test_padded_frames_give_zeros_and_touch_nothing():
     assert (trunk(frames, torch.zeros_like(mask)) == 0).all()
 
 
+def test_without_a_real_frame_every_gradient_is_zero_and_none_is_left_out():
+    """In several processes, each waits for the gradient of every parameter."""
+    trunk = small().train()
+    trunk(torch.rand(2, 3, 3, 16, 16), torch.zeros(2, 3, dtype=torch.bool)).sum().backward()
+    assert all((p.grad == 0).all() for p in trunk.parameters())
+    trunk.requires_grad_(False)
+    assert not trunk(torch.rand(1, 3, 3, 16, 16), torch.zeros(1, 3).bool()).requires_grad
+
+
 def test_sizes_that_work_are_those_that_the_sentence_names():
     trunk = small().eval()
     for size in range(8, 42):
