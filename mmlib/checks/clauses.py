@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -45,10 +47,28 @@ def clause(name: str) -> Callable[[Clause], Clause]:
     """Take a function into the contract."""
 
     def register(function: Clause) -> Clause:
-        CONTRACT[name] = function
-        return function
+        @wraps(function)
+        def keeps(candidate: Candidate, device: str) -> None:
+            with in_full(device):
+                function(candidate, device)
+
+        CONTRACT[name] = keeps
+        return keeps
 
     return register
+
+
+@contextmanager
+def in_full(device: str) -> Iterator[None]:
+    """Let a GPU convolve and recur in full float32, as it multiplies matrices.
+
+    By default cuDNN may round to ten bits (TF32) in some of its ways to do so, and takes another way
+    for another batch or length: a sample alone would not get what it gets among others.
+    """
+    cudnn = torch.backends.cudnn
+    exact = torch.device(device).type == "cuda"
+    with cudnn.flags(enabled=cudnn.enabled, allow_tf32=False) if exact else nullcontext():
+        yield
 
 
 def call(model: nn.Module, batch: Batch) -> Tensor:

@@ -121,3 +121,12 @@ def test_a_missing_modality_is_handled_or_refused_by_name(name):
 
 def test_a_stream_that_a_sample_lacks_counts_as_missing_for_it(name):
     clauses.a_stream_that_a_sample_lacks_counts_as_missing(candidate(name, "classification"), "cpu")
+
+
+def test_a_gpu_does_not_round_to_tf32_meanwhile(monkeypatch):
+    monkeypatch.setattr(clauses, "CONTRACT", {})
+    cudnn, seen = torch.backends.cudnn, []
+    probe = clauses.clause("probe")(lambda *_: seen.append(cudnn.allow_tf32))
+    for device in ("cpu", "cuda", "cuda:0"):
+        probe(candidate("concat", "classification"), device)
+    assert seen == [cudnn.allow_tf32, False, False] == [True, False, False]
