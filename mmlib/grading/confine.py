@@ -87,12 +87,16 @@ def readable(package: Path | None = None) -> Readable:
             files.append(str(path))
     hidden = {"checks", "grading", "__pycache__"}
     files += [str(path) for path in package.iterdir() if path.name not in hidden]
-    return Readable(list(dict.fromkeys(files)), list(dict.fromkeys(folders)))
+    # A link that leads nowhere, such as an editor's lock, is nothing that could be read.
+    there = [path for path in dict.fromkeys(files) if os.path.exists(path)]
+    return Readable(there, list(dict.fromkeys(folders)))
 
 
 def _around(folder: Path, package: Path) -> Iterator[str]:
     """Name everything below a folder but the package in it."""
     for child in folder.iterdir():
+        if not child.exists():
+            continue
         if not package.is_relative_to(child.resolve()):
             yield str(child)
         elif child.resolve() != package and not child.is_symlink():

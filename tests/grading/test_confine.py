@@ -37,6 +37,15 @@ def test_the_answers_of_an_installed_package_are_not_among_what_is_read(installe
     assert sys.prefix in read.folders
 
 
+def test_links_that_lead_nowhere_are_left_out(installed: Path) -> None:
+    (installed.parent / "gone").symlink_to("nowhere")
+    (installed / ".#pooling.py").symlink_to("somebody@somewhere.17")
+    (installed.parent.parent / "round").symlink_to("round")
+    read = confine.readable(installed)
+    assert all(Path(path).exists() for path in (*read.files, *read.folders))
+    assert covered(installed.parent / "torch" / "version.py", read.files)
+
+
 def test_a_checkouts_answers_are_not_among_what_is_read() -> None:
     read, package = confine.readable(), Path(confine.__file__).resolve().parents[1]
     assert not covered(package / "checks" / "lesson_02.py", read.files)
