@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import run_course
 import run_tests
@@ -47,6 +48,25 @@ def test_the_seconds_of_a_file_are_those_of_all_its_tests(folder: Path, workers:
     assert seconds.keys() == {"test_alpha.py", "test_omega.py"}
     assert seconds["test_omega.py"] >= 0.6
     assert seconds["test_alpha.py"] < seconds["test_omega.py"]
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist=loadfile"]], ids=["alone", "two"])
+def test_the_seconds_of_a_notebook_are_those_that_its_kernel_computed(
+    tmp_path: Path, workers: list[str]
+) -> None:
+    busy = "import time\nwhile time.process_time() < {}: pass"
+    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {busy.format(2)!r}])\n0"
+    for name, cells in {
+        "waits": ["import time\ntime.sleep(6)"],
+        "works": [busy.format(3), child, "1"],
+    }.items():
+        written = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+        nbformat.write(written, tmp_path / f"{name}.ipynb")
+    done = clocked(tmp_path, *workers, "--nbval-lax", "--nbval-current-env")
+    assert done.returncode == 0, done.stdout
+    seconds = json.loads((tmp_path / "build" / "clock.json").read_text())
+    assert seconds["works.ipynb"] > 4.9, "the kernel's own and its child's"
+    assert seconds["waits.ipynb"] < 4.9, "others may have the machine while it sleeps"
 
 
 def test_the_longest_file_starts_first_and_a_new_one_before_it(folder: Path) -> None:
