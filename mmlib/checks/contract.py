@@ -117,7 +117,7 @@ def contract_report(fusion: Any, *, device: str = "cpu") -> dict[str, str]:
                 tried = broken.tried.partition("; streams")[0]
                 found[name] = f"expected {broken.expected}; got {broken.got} ({tried})"
             except Exception as error:  # noqa: BLE001 - whatever a learner's module raises
-                found[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                found[name] = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
             if found[name] != "kept":
                 break
     return found

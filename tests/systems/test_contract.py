@@ -5,13 +5,16 @@ The clauses stand in `mmlib.checks.clauses`, where a learner's own fusion is hel
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmlib.checks import clauses
 from mmlib.checks.clauses import Candidate
+from mmlib.checks.contract import contract_report
 from mmlib.data import Batch, FeatureSet
-from mmlib.systems import SYSTEMS, build, find
+from mmlib.systems import SYSTEMS, BaselineConfig, build, find
 
 B, CLASSES = 5, 3
 SHAPES = {"text": (7, 11), "audio": (13, 2), "vision": (3, 5)}  # all sizes differ
@@ -130,3 +133,23 @@ def test_a_gpu_does_not_round_to_tf32_meanwhile(monkeypatch):
     for device in ("cpu", "cuda", "cuda:0"):
         probe(candidate("concat", "classification"), device)
     assert seen == [cudnn.allow_tf32, False, False] == [True, False, False]
+
+
+def test_a_module_may_tie_weights():
+    def tied():
+        model = tried.make()
+        model.decide[4].bias = model.deciders["text"][4].bias
+        return model
+
+    config = replace(BaselineConfig.for_dataset(features("classification")), stream_loss=0.5)
+    tried = candidate("concat", "classification")._replace(make=lambda: build("concat", config))
+    clauses.saving_and_loading_gives_the_same(tried._replace(make=tied), "cpu")
+
+
+def test_an_error_that_begins_with_an_empty_line_is_told_all_the_same():
+    class Wordy(torch.nn.Module):
+        def forward(self, masks=None, **streams):
+            raise RuntimeError("\n  no such thing\nas that")
+
+    told = set(contract_report(lambda widths, classes: Wordy()).values())
+    assert "RuntimeError: no such thing" in told and "RuntimeError: " not in told
