@@ -65,7 +65,7 @@ def write_report(
     metric = results.metrics[0]
     word = metric_words(metric)
     table = _with_intervals(results)
-    table["device"] = results.runs[0].device
+    table["device"] = " and ".join(dict.fromkeys(run.device for run in results.runs))
     bounds = _bounds(results, ceiling, ceilings)
     if bounds:
         table["ceiling"] = [bounds.get(name) for name in table["system"]]
@@ -199,16 +199,20 @@ def _bounds(
 
 def _costs(table: pd.DataFrame) -> str:
     """Say what the columns of time and memory count."""
+    device = str(table["device"][0])
     how = (
         "counted by the GPU's allocator"
-        if table["device"][0] == "cuda"
+        if device == "cuda"
         else "the tensors alive after each operation, added up; what an operation needs for itself "
         "while it runs is not seen"
     )
-    return (
+    told = (
         "Seconds are those of one training by the clock, on this machine. The peak is what training "
         f"holds at most: weights, gradients, the optimiser's state and a batch's work ({how})."
     )
+    if " and " in device:  # a comparison that went on elsewhere
+        told += f" Not all ran on one device, but on {device} (runs.csv): so these columns compare nothing."
+    return told
 
 
 def _budget(results: Results) -> str:
@@ -262,7 +266,7 @@ def _curves(results: Results, folder: Path, ceiling: float | None) -> list[str]:
         if columns:
             axes = training_curves(runs[0], column=columns, title=f"{name}, seed 0")
             alt = f"The {len(columns)} losses of {name} over the epochs, seed 0."
-            parts.append(figure(folder, f"losses_{name}", axes, alt))
+            parts.append(figure(folder, f"losses_{folder_name(name)}", axes, alt))
     return parts
 
 

@@ -127,6 +127,27 @@ def test_the_report_tells_intervals_and_differences_in_numbers_too(tmp_path):
     assert "of other groups, drawn anew" in text and "6 groups are so few" in text
 
 
+def test_the_figures_of_a_class_in_a_file_get_names_that_every_disk_can_hold(tmp_path):
+    name = "some/where/mine.py:Mine"
+    results = by_hand({name: [[0, 1, 1, 1]]}, [0, 0, 1, 1])
+    history = results.runs[0].history.assign(loss_mask=[0.7, 0.5])
+    results = replace(results, runs=(replace(results.runs[0], history=history),))
+    write_report(results, tmp_path, source="theatre")
+    figures = {path.name for path in tmp_path.glob("*_*.png")}
+    assert figures == {"losses_mine-Mine.png", "confusion_mine-Mine.png"}
+
+
+def test_a_comparison_that_went_on_elsewhere_says_so(tmp_path):
+    results = by_hand({"a": [[0, 1]], "b": [[0, 0]]}, [0, 1])
+    shown = write_report(results, tmp_path / "here", source="theatre")
+    there = (results.runs[0], replace(results.runs[1], device="cuda"))
+    moved = write_report(replace(results, runs=there), tmp_path / "there", source="theatre")
+    assert "peak MB (cpu)" in shown and "peak MB (cpu and cuda)" in moved
+    for place, said in (("here", False), ("there", True)):
+        text = (tmp_path / place / "report.md").read_text(encoding="utf-8")
+        assert ("Not all ran on one device, but on cpu and cuda" in text) == said
+
+
 def test_samples_of_a_single_group_are_drawn_one_by_one_and_the_report_says_so(tmp_path):
     truth = [0, 1] * 6
     alone = by_hand({"a": [truth] * 2, "b": [[1 - truth[0], *truth[1:]]] * 2}, truth)
