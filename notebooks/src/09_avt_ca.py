@@ -700,7 +700,7 @@ show_figure(
 )
 
 # %% [markdown] tags=["guided"]
-# In the stored run, two of the six diamonds are filled: their intervals leave out zero, just. With six questions at once, a filled one comes by luck more easily than one time in twenty.
+# In the stored run, three of the six diamonds are filled: their intervals leave out zero. Only one of their p-values is below .05, and with six questions at once such a one comes by luck more easily than one time in twenty.
 #
 # Before you read a verdict into this: six epochs are the same for all, but are they enough for all? *concat* hides streams and steps in its training, and its own recipe has sixty epochs. **Predict** what twice the epochs do for it.
 
@@ -710,7 +710,7 @@ longer = compared("concat", seeds=2, place="longer", epochs=12)
 # %% [markdown] tags=["guided"]
 # It gains, and has caught up with most of the rows. **A baseline that is not trained out makes any model look good**; so read the distances to *concat* above with care, and those between the rows of the ablation, which share a recipe, with more trust.
 #
-# **The verdict, as found.** All of them have learnt to read a face and a voice, and all of them end within a few hundredths of each other, below the ceiling. In the stored run the full model stands *between* its parts, and the row that leads is CT-4, in which voice and face never meet. One head or four: up by a hundredth here, down by one there. There is no jump. Why not? What we can show:
+# **The verdict, as found.** All of them have learnt to read a face and a voice, and all of them end within a few hundredths of each other, below the ceiling. In the stored run the full model is level with IT-4, the lowest row of its ablation, and the row that leads is CT-4, in which voice and face never meet. One head or four: up by a hundredth here, down by one there. There is no jump. Why not? What we can show:
 #
 # 1. *There is nothing to win by asking.* A sum reaches this play's ceiling. What is left to win is to read each stream better.
 # 2. *Few actors.* Twelve to learn from, nine to be judged on: the intervals above are as wide as the differences.
