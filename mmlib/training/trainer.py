@@ -211,7 +211,10 @@ class Trainer:
                 tally.add("train_accuracy", right * bool(share.counts[self.rank]), share.total)
         tally.add(f"{_PHASE}{index}", seen * len(rows), len(rows))
         if self.settings["clip_norm"] is not None:
-            self.accelerator.clip_grad_norm_(phase.parameters, self.settings["clip_norm"])
+            # Not the accelerator's own clipping, which undoes float16's scale for each optimiser: of
+            # what two phases train, twice.
+            self.accelerator.unscale_gradients(optimizer)
+            nn.utils.clip_grad_norm_(phase.parameters, self.settings["clip_norm"])
         for group in optimizer.param_groups:
             group["lr"] = rate * phase.learning_rate
         optimizer.step()

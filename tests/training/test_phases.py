@@ -1,5 +1,6 @@
 """What a phase leaves alone stands still: weights, gradients, and statistics."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import pytest
@@ -8,7 +9,8 @@ from torch import nn
 
 from mmlib.data import FeatureSet
 from mmlib.losses import Phase, default_loss
-from mmlib.training import fit
+from mmlib.training import fit, trainer
+from mmlib.training.machine import make_accelerator
 from mmlib.training.phases import Still
 
 
@@ -52,3 +54,46 @@ def test_what_stands_still_gets_no_gradient_and_is_free_again_afterwards():
         raise RuntimeError("stop")
     assert model.first[0].weight.grad is None and model.second[0].weight.grad is not None
     assert model.first[0].weight.requires_grad and not model.first[0].bias.requires_grad
+
+
+class Sharing(nn.Module):
+    """Two phases that both train the first layer, as an encoder learns in one and plays in another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.head = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, masks=None, audio=None):
+        return Output(self.head(self.shared(audio.mean(1)).tanh()))
+
+    def phases(self):
+        return [
+            Phase("learn", self.parameters(), default_loss),
+            Phase("play", self.shared.parameters(), default_loss),
+        ]
+
+
+def scaling(device: str, precision: str, several: bool):
+    """Make what a GPU of half precision has, on a CPU: losses scaled up, gradients scaled down."""
+    made = make_accelerator(device, "fp32", several)
+    made.scaler, made.native_amp = torch.amp.GradScaler("cpu"), True
+    made.state._mixed_precision = "fp16"
+    made.autocast = nullcontext
+    made.prepare_model = lambda model, **_: model
+    return made
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0, 0.01])
+def test_gradients_that_two_phases_share_are_scaled_down_once(clip_norm, monkeypatch):
+    data = FeatureSet({"audio": torch.randn(12, 4, 3)}, {}, torch.arange(12) % 2, ("a", "b"))
+    found = []
+    for make in (make_accelerator, scaling):
+        monkeypatch.setattr(trainer, "make_accelerator", make)
+        torch.manual_seed(0)
+        model = Sharing()
+        fit(
+            model, data, epochs=2, batch_size=5, learning_rate=0.5, optimizer="sgd",
+            weight_decay=0.0, clip_norm=clip_norm, warmup_steps=0, device="cpu", progress=False,
+        )  # fmt: skip
+        found.append(torch.cat([value.flatten() for value in model.state_dict().values()]))
+    torch.testing.assert_close(*found)
