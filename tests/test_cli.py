@@ -159,6 +159,21 @@ def test_what_is_interrupted_says_so_and_how_to_go_on(module, words, ending, cap
     assert capsys.readouterr().err.endswith(f"{ending}\n")
 
 
+def test_what_shares_no_work_among_processes_is_refused_under_torchrun(
+    data, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ("--data", data(), "--out", tmp_path / "runs", "--systems", "concat", "--device", "cpu")
+    assert run("compare", *words) == 2
+    assert (
+        "start this without torchrun" in capsys.readouterr().err
+        and not (tmp_path / "runs").exists()
+    )
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert run("split", "--data", data(), "--out", tmp_path / "again.npz") == 0
+
+
 REFUSED_TRAININGS = {
     "unknown system": (["--system", "nonesuch"], "no system 'nonesuch'; there are"),
     "unknown stream": (["--streams", "smell"], "no stream 'smell'; it has audio, vision"),

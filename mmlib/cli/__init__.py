@@ -7,6 +7,7 @@ does the work and may return an exit code (nothing counts as 0).
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and options.command in _STEPPING:  # else the process is somebody else's
         keep_freed_memory()
     try:
+        _refuse_several(options.command)
         return options.run(options) or 0
     except (ValueError, OSError) as error:
         # What this package refuses is a ValueError whose message is written to be read.
@@ -82,6 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"; continue with: {more}" if options.command in known else ""
         say(f"mmlib {options.command}: interrupted{hint}")
         return INTERRUPTED
+
+
+def _refuse_several(command: str) -> None:
+    """Refuse torchrun's processes where each would do, and write, the same."""
+    several = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and command != "train":
+        raise ValueError("only train shares its work among processes; start this without torchrun.")
 
 
 def _parser() -> argparse.ArgumentParser:
