@@ -6,11 +6,11 @@ import io
 import json
 import logging
 import os
-import pickle
 import socket
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -20,6 +20,11 @@ import torch
 
 from mmlib.training.trainer import TrainingError
 
+_RESTART = (
+    "restart the kernel and launch before anything touches the GPU or asks for it, as "
+    "torch.cuda.is_available, a check and a training do."
+)
+
 
 def launch(function: Callable[..., Any], args: Sequence[Any] = (), *, processes: int = 2) -> Any:
     """Call a function in several processes at once, and return what it returns in the first.
@@ -27,9 +32,10 @@ def launch(function: Callable[..., Any], args: Sequence[Any] = (), *, processes:
     In the function, build the model and call `fit`: each process takes its share of every batch, and
     the numbers are those of one process. What the notebook holds (the data, say) is there in each
     process, by Accelerate's `notebook_launcher`, which copies this one; what the function changes is
-    not seen here, so return what you need: the history, or `history, model.state_dict()`. On GPUs
-    each process takes one of its own; on a CPU each computes with one thread. Colab without two GPUs
-    runs the function once.
+    not seen here, so return what you need: the history, or `history, model.state_dict()`, whose
+    tensors come back on the CPU. On GPUs each process takes one of its own; on a CPU each computes
+    with one thread. Colab without two GPUs runs the function once, and so does, with a warning, a
+    notebook that has used a GPU where there is not one for each process.
 
     Args:
         function: may be defined in a notebook's cell.
@@ -44,9 +50,17 @@ def launch(function: Callable[..., Any], args: Sequence[Any] = (), *, processes:
         raise TrainingError(f"processes is {processes}, expected at least 1.")
     if processes == 1 or ("google.colab" in sys.modules and torch.cuda.device_count() < 2):
         return function(*args)
+    if torch.cuda.is_initialized() and torch.cuda.device_count() < processes:
+        warnings.warn(
+            "this notebook has used the GPU, and a process that has cannot be copied, so the function "
+            f"runs once, in this process; {processes} processes on the CPU need a new kernel.",
+            stacklevel=2,
+        )
+        return function(*args)
     _refuse_what_cannot_be_copied(processes)
     from accelerate import notebook_launcher
     from accelerate.state import AcceleratorState
+    from accelerate.utils import is_cuda_available
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -54,11 +68,12 @@ def launch(function: Callable[..., Any], args: Sequence[Any] = (), *, processes:
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="mmlib-launch-") as folder:
         work = _worker(function, Path(folder))
-        out = sys.stdout if torch.cuda.is_available() else _NoFalseWord(sys.stdout)
+        # Torch's own question, asked here, would keep every copy of this process from the GPUs.
+        out = sys.stdout if is_cuda_available() else _NoFalseWord(sys.stdout)
         try:
             with redirect_stdout(out), _told_once():
                 notebook_launcher(work, tuple(args), num_processes=processes, use_port=_free_port())
-            return pickle.loads((Path(folder) / "result").read_bytes())
+            return torch.load(Path(folder) / "result", map_location="cpu", weights_only=False)
         except ChildFailedError as error:
             raise _failure(Path(folder), error) from None
         except FileNotFoundError:
@@ -80,11 +95,13 @@ def _worker(function: Callable[..., Any], folder: Path) -> Callable[..., None]:
         try:
             result = function(*args)
             if rank == 0:
-                (folder / "result").write_bytes(pickle.dumps(result))
+                torch.save(result, folder / "result")
         except SignalException:  # another one failed
             raise
         except Exception as error:
             reason = f"process {rank}: {type(error).__name__}: {error}"
+            if torch.cuda._is_in_bad_fork() and "re-initialize CUDA" in reason:
+                reason = f"process {rank} has no way to the GPU: {_RESTART}"
             part = folder / f"part{rank}"
             part.write_text(json.dumps([reason, traceback.format_exc()]), encoding="utf-8")
             os.replace(part, folder / f"failed{rank}")
@@ -127,8 +144,7 @@ def _refuse_what_cannot_be_copied(processes: int) -> None:
         )
     if torch.cuda.is_initialized():
         raise TrainingError(
-            "this notebook has used the GPU already, and a process that has cannot be copied; restart "
-            "the kernel and launch before anything touches the GPU."
+            f"this notebook has used the GPU already, and a process that has cannot be copied; {_RESTART}"
         )
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise TrainingError("this process is one of several already; launch from the first alone.")

@@ -5,12 +5,13 @@ import os
 import sys
 from pathlib import Path
 
+import accelerate
 import nbformat
 import pytest
 import torch
 from nbclient import NotebookClient
 
-from mmlib.training import TrainingError
+from mmlib.training import TrainingError, launching
 from mmlib.training.launching import launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,8 +143,81 @@ def test_no_process_is_refused():
         launch(print, processes=0)
 
 
+def test_a_used_gpu_stays_in_one_process_where_there_is_not_one_for_each(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with pytest.warns(UserWarning, match="the function runs once, in this process; 2 processes"):
+        assert launch(os.getpid) == os.getpid()
+
+
+@pytest.fixture
+def uncopied(monkeypatch):
+    """No process is copied: what each would do is done once, here."""
+
+    def work_here(work, args, **_):
+        work(*args)
+
+    monkeypatch.setattr(accelerate, "notebook_launcher", work_here)
+
+
+@needs_gloo
+def test_the_gpu_is_asked_for_only_in_the_way_that_leaves_copies_the_use_of_it(
+    uncopied, monkeypatch
+):
+    asked = []
+
+    def is_available():
+        asked.append(os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"))
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    assert launch(lambda x: x + 1, (2,)) == 3 and set(asked) == {"1"}
+
+
+@needs_gloo
+def test_what_comes_back_is_on_the_cpu(uncopied, monkeypatch):
+    seen, real = [], torch.load
+
+    def load(*args, **kwargs):
+        seen.append(kwargs["map_location"])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", load)
+    weights = {"a": torch.arange(3.0)}
+    found, told = launch(lambda: (weights, "told"))
+    assert torch.equal(found["a"], weights["a"]) and told == "told" and seen == ["cpu"]
+
+
+@needs_gloo
+def test_a_copy_that_cannot_use_the_gpu_says_what_to_do(uncopied, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    monkeypatch.setattr(launching.tempfile, "TemporaryDirectory", lambda prefix: Kept(tmp_path))
+
+    def fails():
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with ...")
+
+    with pytest.raises(RuntimeError, match="Cannot re-initialize"):
+        launch(fails)
+    (told,) = tmp_path.glob("failed0")
+    assert "has no way to the GPU: restart the kernel and launch before" in told.read_text()
+
+
+class Kept:
+    """A folder that stays."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __enter__(self):
+        return str(self.place)
+
+    def __exit__(self, *about):
+        return None
+
+
 def test_a_used_gpu_and_a_system_without_fork_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(TrainingError, match="has used the GPU already"):
         launch(print)
     monkeypatch.delattr(os, "fork", raising=False)
