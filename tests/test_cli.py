@@ -364,3 +364,30 @@ def test_an_impossible_split_is_refused_with_one_sentence(data, tmp_path, capsys
     said = capsys.readouterr().err
     assert sentence in said and len(said.strip().splitlines()) == 1
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_fields_of_a_systems_config_can_be_set_and_are_kept_with_the_run(data, tmp_path, capsys):
+    out, file = tmp_path / "run", data()
+    assert train(out, file, "--set", "pool=mean,late=none", system="avt_ca") == 0
+    config = json.loads((out / "config.json").read_text())["config"]
+    assert (config["pool"], config["late"]) == ("mean", None)
+    assert run("evaluate", "--run", out, "--data", file, "--json", tmp_path / "result.json") == 0
+    capsys.readouterr()
+    assert train(out, file, "--set", "pool=max,late=none", "--resume", system="avt_ca") == 2
+    assert "config" in capsys.readouterr().err, "that would be another run"
+
+
+@pytest.mark.parametrize(
+    ("system", "words", "said"),
+    [
+        ("concat", "pool=mean", "concat has no pool to set"),
+        ("concat", "dropout", "--set is dropout, expected NAME=VALUE"),
+        ("concat", "num_outputs=5", "comes from the data"),
+        ("avt_ca_it1", "num_heads=2", "num_heads of avt_ca_it1 is 1 by its name"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_in_one_sentence(data, tmp_path, capsys, system, words, said):
+    assert train(tmp_path / "run", data(), "--set", words, system=system) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from mmlib.cli.shared import (
     folder_to_write,
     is_main,
     load_data,
+    pairs_of,
     say_heedless,
     warn_of_leaks,
 )
@@ -41,6 +42,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--weights", help="public weights that an expert starts from: a file or folder, or a name"
     )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE,...",
+        help="other values for fields of the system's config, for example pool=mean,dropout=.2",
+    )
     parser.add_argument("--streams", help="only these, for example audio or audio,vision")
     parser.add_argument("--epochs", type=int, help="passes over the train split")
     parser.add_argument("--batch-size", type=int, help="over all processes")
@@ -61,6 +67,9 @@ def run(options: argparse.Namespace) -> None:
     from mmlib.training.jobs import RECIPE, train_system
 
     balance = balance_of(options)
+    switches = None
+    if options.set is not None:
+        switches = pairs_of("--set", options.set, "NAME=VALUE such as pool=mean,dropout=.2")
     find(options.system)  # an unknown name should not wait for the data
     folder = folder_to_write("--out", options.out)
     features = load_data(options.data, options.n, options.streams)
@@ -73,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
         source=options.data,
         scale=options.scale,
         weights=options.weights,
+        switches=switches,
         seed=options.seed,
         resume=options.resume,
         recipe={name: getattr(options, name, None) for name in RECIPE},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from mmlib.data import FeatureSet, Standardised
 from mmlib.systems import EXPERTS, SYSTEMS, build, find
+from mmlib.systems.switches import with_switches
 from mmlib.training import runs
 from mmlib.training.fitting import fit, seed_everything
 
@@ -39,6 +41,7 @@ def train_system(
     source: str = "",
     scale: str = "small",
     weights: str | None = None,
+    switches: Mapping[str, str] | None = None,
     modality_dropout: float | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -55,6 +58,7 @@ def train_system(
         scale: "small" or "paper", or another preset that the system has.
         weights: public weights that an expert starts from, as its config takes them; None leaves it
             to the config.
+        switches: fields of the config that are to be others, in words (`with_switches`).
         modality_dropout: how often a sample loses a stream in training; None leaves it to the
             config.
         seed: of weights, order and noise.
@@ -82,6 +86,8 @@ def train_system(
             f"{', '.join(sorted(EXPERTS))}."
         )
     config = kind.config.for_dataset(train_set, scale=scale, **start)
+    if switches:
+        config = with_switches(system, config, switches)
     if modality_dropout is not None:
         config = with_modality_dropout(system, config, modality_dropout)
     streams = getattr(config, "streams", features.modalities)
@@ -91,7 +97,10 @@ def train_system(
     _refuse_tokens(system, features)
     seed_everything(seed)
     bare = build(system, config)
-    config = getattr(bare, "config", config)  # an ablation's name sets switches in it
+    asked, config = config, getattr(bare, "config", config)  # an ablation's name sets switches in it
+    for name in switches or ():
+        if getattr(asked, name) != getattr(config, name):
+            raise ValueError(f"{name} of {system} is {getattr(config, name)} by its name; train another.")
     model = Standardised(model=bare, widths=features.widths).learn(train_set)
     runs.start(folder, runs.describe(system, config, features, source), resume)
     given = {name: value for name, value in (recipe or {}).items() if value is not None}
