@@ -297,7 +297,7 @@ else:
 # The audio model is **WaveRNN**, a **vocoder**: it was made to *synthesise* speech. It is given a spectrogram and all samples so far, and predicts the next one. It never had to tell who is angry. How does one become good at that? **Predict** how much of a voice a straight line through the last eight samples can predict. Here are voices of the theatre, at 16,000 samples a second:
 
 # %%
-voices = theatre.make("conversations", n=10, seed=0, sample_rate=16000).waveform
+voices = theatre.make("conversations", n=10, seed=0, sample_rate=16000).waveform.double()
 before = voices.unfold(1, 9, 1)  # (10, L - 8, 9): eight samples and the one to be told
 known, others = before[:5].flatten(0, 1), before[5:].flatten(0, 1)
 line = torch.linalg.lstsq(known[:, :8], known[:, 8:]).solution  # eight numbers
@@ -997,9 +997,9 @@ show_figure(
     figure,
     alt="Two panels: accuracy against the rate at which streams are lost, for four systems with a band over "
     "the seeds, the ceiling above and the share of neutral below. Left, without modality dropout: concat "
-    "falls beside the ceiling, late starts low and falls least, EmbraceNet and the crossmodal transformer "
-    "alone drop to the share of neutral or below it when less than half is lost. Right, with modality "
-    "dropout: these three systems lie on each other, beside the ceiling.",
+    "falls beside the ceiling, late starts low and falls least, EmbraceNet drops to about the share of "
+    "neutral and the crossmodal transformer alone below it. Right, with modality dropout: EmbraceNet, the "
+    "crossmodal transformer alone and concat lie on each other, beside the ceiling.",
 )
 print(f"{'each seed':26}{'all streams':>22}{'.5 lost':>22}{'.8 lost':>22}")
 for (name, dropout), curves in sorted(exact.items(), key=lambda item: item[0][1]):
