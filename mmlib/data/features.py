@@ -139,7 +139,8 @@ def _name(path: Path) -> str:
     """Name a feature set after its file; a folder's dots are no endings."""
     if path.is_dir():
         return path.resolve().name
-    return path.parent.name if path.name == "features.npz" else path.stem
+    folder = path.parent.name if path.name == "features.npz" else ""  # "" of where one stands
+    return folder or path.stem
 
 
 def _numbers(arrays: dict[str, np.ndarray], name: str) -> Stream:

@@ -57,6 +57,14 @@ def test_a_good_file_comes_back_as_it_was_written(write):
     assert features.ids[4] == "clip4" and features.group[4] == "speaker2"
 
 
+def test_a_set_has_the_name_of_its_file_or_of_the_folder_that_says_more(write, monkeypatch):
+    path = write(good())
+    assert load_features(path).name == path.parent.name
+    assert load_features(write(good(), "mine.npz")).name == "mine"
+    monkeypatch.chdir(path.parent)
+    assert load_features("features.npz").name == "features"
+
+
 def test_what_is_optional_may_be_absent(write):
     features = load_features(write(good(group=None, ids=None, text=None)))
     assert features.ids.tolist() == [str(i) for i in range(N)]
