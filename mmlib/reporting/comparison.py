@@ -83,7 +83,7 @@ def write_report(
     parts.append(figure(folder, "scores", axes, alt))
     parts += _curves(results, folder, ceiling)
     others = [name for name in results.systems if name != "majority"]
-    if len(others) > 1:
+    if len(others) > 1 and len(results.judged) > 1:  # one sample has no others to be drawn
         parts += _differences(results, folder, others[0], word)
     if results.judged.class_names is not None:
         classes = results.class_table()

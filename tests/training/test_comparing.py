@@ -148,6 +148,14 @@ def test_a_comparison_that_went_on_elsewhere_says_so(tmp_path):
         assert ("Not all ran on one device, but on cpu and cuda" in text) == said
 
 
+def test_a_single_judged_sample_is_reported_without_what_needs_others(tmp_path):
+    shown = write_report(
+        by_hand({"a": [[0], [1]], "b": [[0]] * 2}, [0]), tmp_path, source="theatre"
+    )
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "0.500" in shown and "95 %" not in text and "Against" not in text
+
+
 def test_samples_of_a_single_group_are_drawn_one_by_one_and_the_report_says_so(tmp_path):
     truth = [0, 1] * 6
     alone = by_hand({"a": [truth] * 2, "b": [[1 - truth[0], *truth[1:]]] * 2}, truth)
