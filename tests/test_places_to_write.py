@@ -86,7 +86,8 @@ def test_a_feature_folder_is_tried_beside_its_place_where_it_will_grow(tmp_path,
 
 
 def test_a_feature_folder_with_something_beside_its_arrays_is_refused_at_once(tmp_path):
-    (tmp_path / "audio.npy").touch()
+    for name in ("audio.npy", ".DS_Store", "Thumbs.db"):  # the last two a look at the folder leaves
+        (tmp_path / name).touch()
     assert features_to_write("--out", tmp_path) == tmp_path
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"something else than features \(notes\.txt\)"):

@@ -317,7 +317,7 @@ def _place(folder: Path) -> Path:
 
 def others_in(folder: Path) -> list[str]:
     """Name what is in a folder and no array of a feature set: such a folder is never replaced."""
-    known = {f"{key}.npy" for key in KEYS}
+    known = {*(f"{key}.npy" for key in KEYS), ".DS_Store", "Thumbs.db"}  # systems leave the latter
     return sorted(path.name for path in folder.iterdir() if path.name not in known)
 
 
