@@ -352,9 +352,11 @@ def find_device(name: str) -> str:
     """
     import torch
 
+    from mmlib.training.machine import chosen
+
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device is cuda but torch finds no such GPU here; use auto or cpu.")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    return chosen(name)
 
 
 def is_main() -> bool:

@@ -26,6 +26,7 @@ from mmlib.systems.own import folder_name
 from mmlib.training import checkpoints, evaluating, finished, runs, tuning
 from mmlib.training.costing import cost_of
 from mmlib.training.jobs import train_system, with_modality_dropout
+from mmlib.training.machine import chosen
 from mmlib.training.trainer import HISTORY
 
 OUTPUTS = "outputs.safetensors"
@@ -334,6 +335,7 @@ def _run(
             **training,
         )
         seconds = time.perf_counter() - start
+        model.to(chosen(training.get("device", "auto")))  # judged and measured where it was trained
         outputs = evaluating.predict(model, judged)
         checkpoints.save_tensors(place / OUTPUTS, {"outputs": outputs}, {})
         about = cost_of(model, features, place, training.get("precision", "auto"))

@@ -16,6 +16,7 @@ from torch import nn
 from mmlib.data.feature_set import FeatureSet
 from mmlib.losses import Loss
 from mmlib.training.balancing import ClassWeights
+from mmlib.training.evaluating import own_device
 from mmlib.training.trainer import LAST, OPTIMIZERS, Trainer, TrainingError, best_epoch
 
 
@@ -58,7 +59,8 @@ def fit(
     entry is compared with the labels. Its loss is `loss`, or its own method `loss(output, batch)`,
     or `mmlib.losses.default_loss`; a model with `phases()` is trained in several steps a batch (see
     `mmlib.losses.Phase`). A loss is the mean over the samples it is given. When training ends, the
-    model has the weights of the best epoch by `monitor` where there is a `valid_set`, else the last.
+    model has the weights of the best epoch by `monitor` where there is a `valid_set`, else the last,
+    and is where it was before: after a training on a GPU one goes on with tensors of the CPU.
 
     Args:
         model: any module called as above.
@@ -119,6 +121,7 @@ def fit(
             f"{folder} already holds a run; continue it with resume=True (--resume), or choose "
             "another folder."
         )
+    home = own_device(model)
     trainer = Trainer(model, train_set, valid_set, settings, loss, device, precision)
     history: list[dict[str, float]] = []
     if folder is not None and resume and (folder / LAST).exists():
@@ -135,6 +138,7 @@ def fit(
     finally:
         bar.close()
         trainer.release()
+        model.to(home)
     if valid_set is not None:
         trainer.restore(folder)
     return pd.DataFrame(history)

@@ -18,6 +18,11 @@ class Diverged(TrainingError):
     """A training whose loss is no longer a number."""
 
 
+def chosen(device: str) -> str:
+    """Say which kind of device is meant by "auto", "cpu", "cuda" or "mps"."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 def make_accelerator(device: str, precision: str, several: bool) -> Any:
     """Choose device and precision, and forget those of an earlier training in this process.
 
@@ -36,7 +41,7 @@ def make_accelerator(device: str, precision: str, several: bool) -> Any:
         )
     if device == "mps" and not torch.backends.mps.is_available():
         raise TrainingError("device is 'mps' but torch finds none here; use 'auto' or 'cpu'.")
-    on_cpu = device == "cpu" or (device == "auto" and not gpu)
+    on_cpu = chosen(device) == "cpu"
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if gpu and not on_cpu and here > torch.cuda.device_count():
         raise TrainingError(

@@ -12,7 +12,7 @@ from mmlib.data import FeatureSet
 from mmlib.losses import Phase, default_loss
 from mmlib.training import TrainingError, evaluate, fit, predict, seed_everything
 from mmlib.training.processes import DrawAsOne, epoch_batches, shares
-from mmlib.training.trainer import best_epoch
+from mmlib.training.trainer import Trainer, best_epoch
 
 
 class Output(NamedTuple):
@@ -70,6 +70,37 @@ def test_training_learns_and_tells_how(device):
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
     assert {"valid_loss", "valid_accuracy", "train_accuracy", "learning_rate"} <= set(history)
     assert not hasattr(model, "_original_forward"), "the model comes back as it was called"
+
+
+def test_the_model_comes_back_to_where_it_was(monkeypatch):
+    done = []
+
+    class Told(Small):
+        def forward(self, *args, **kwargs):
+            done.append("called")
+            return super().forward(*args, **kwargs)
+
+        def to(self, *args, **kwargs):
+            done.append(args)
+            return super().to(*args, **kwargs)
+
+    cpu = torch.device("cpu")
+    fit(Told(), dataset(), epochs=1, device="cpu", progress=False)
+    assert done[0] == (cpu,) and done[-1] == (cpu,) and "called" in done, "there and back again"
+    done.clear()
+    monkeypatch.setattr(Trainer, "keep", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(Told(), dataset(), epochs=1, device="cpu", progress=False)
+    assert done[-1] == (cpu,), "also when it is interrupted"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("home", ["cpu", "cuda"])
+def test_after_training_on_a_gpu_the_model_is_called_as_before(home):
+    model, data = Small().to(home), dataset()
+    fit(model, data, data, epochs=1, device="cuda", progress=False)
+    batch = data.batch(range(3)).to(torch.device(home))
+    assert model(**batch.inputs, masks=batch.masks)[0].device.type == home
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():
