@@ -97,10 +97,13 @@ def train_system(
     _refuse_tokens(system, features)
     seed_everything(seed)
     bare = build(system, config)
-    asked, config = config, getattr(bare, "config", config)  # an ablation's name sets switches in it
+    asked = config
+    config = getattr(bare, "config", config)  # an ablation's name sets switches in it
     for name in switches or ():
         if getattr(asked, name) != getattr(config, name):
-            raise ValueError(f"{name} of {system} is {getattr(config, name)} by its name; train another.")
+            raise ValueError(
+                f"{name} of {system} is {getattr(config, name)} by its name; train another."
+            )
     model = Standardised(model=bare, widths=features.widths).learn(train_set)
     runs.start(folder, runs.describe(system, config, features, source), resume)
     given = {name: value for name, value in (recipe or {}).items() if value is not None}
