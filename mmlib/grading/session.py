@@ -10,7 +10,7 @@ from __future__ import annotations
 import _thread
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from gc import disable as _collect_nothing
 from gc import enable as _collect
 from typing import Any
@@ -36,11 +36,19 @@ class Prepared:
         watch: the libraries as they were.
     """
 
-    def __init__(self, numbers: list[str]) -> None:
-        """Find the exercises; raises LookupError where one is unknown."""
+    def __init__(
+        self, numbers: list[str], graders: Mapping[str, types.ModuleType] | None = None
+    ) -> None:
+        """Find the exercises; raises LookupError where one is unknown.
+
+        Args:
+            numbers: of the exercises.
+            graders: modules that are watched although they no longer stand among the imported.
+        """
+        self._graders = graders or {}
         self.tasks = {number: find(number) for number in numbers}
         self.decoys: dict[str, list[int]] = {}
-        self.watch = Watch()
+        self.watch = Watch(self._graders)
 
     def get_ready(self, numbers: list[str]) -> None:
         """Try decoys of the references on the checks of these exercises, once."""
@@ -59,7 +67,9 @@ class Prepared:
                 call for call in tried if _refuses(task, decoy.decoy(task.reference, call))
             ]
         if new:
-            self.watch = Watch()  # what the checks import when they run is there by now
+            self.watch = Watch(
+                self._graders
+            )  # what the checks import when they run is there by now
 
 
 def _refuses(task: Exercise, answer: Any) -> bool:

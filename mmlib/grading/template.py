@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import random
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,7 +70,12 @@ def _prepare(numbers: list[str]) -> session.Prepared:
     for path in sorted((Path(__file__).resolve().parents[1] / "checks").glob("*.py")):
         importlib.import_module(f"mmlib.checks.{path.stem}".removesuffix(".__init__"))
     random.seed(0)
-    return session.Prepared(numbers)
+    # What judges cannot be reached by its name: imported again, it would be another.
+    graders = {
+        name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith("mmlib.grading")
+    }
+    vars(sys.modules["mmlib"]).pop("grading", None)
+    return session.Prepared(numbers, graders)
 
 
 def _nobody_answers(prompt: object = "") -> NoReturn:

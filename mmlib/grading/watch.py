@@ -83,8 +83,8 @@ class Names(NamedTuple):
 class Watch:
     """The libraries as they were when this was made."""
 
-    def __init__(self) -> None:
-        """Write down what is there."""
+    def __init__(self, hidden: Mapping[str, ModuleType] | None = None) -> None:
+        """Write down what is there, and in modules that are no longer found by their names."""
         self._modules = {
             name: module
             for name, module in sys.modules.items()
@@ -97,7 +97,7 @@ class Watch:
         self._classes: set[int] = set()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # looking at a deprecated name is not using it
-            for name, module in self._modules.items():
+            for name, module in {**self._modules, **(hidden or {})}.items():
                 self._note_module(name, vars(module))
         for number, task in framework._exercises.items():
             name = f"exercise {number}"

@@ -388,6 +388,13 @@ MISBEHAVING: dict[str, tuple[str, str]] = {
         "object.__setattr__(f.find('00.1'), 'checking', agree)",
         "replaced checking of exercise 00.1",
     ),
+    "judge_replaced": (
+        WRONG + "import sys\ngrader = sys.modules.get('mmlib.grading.session')\n"
+        "try:\n    from mmlib.grading import session as grader\n"
+        "except (ImportError, OSError):\n    pass\n"
+        "if grader:\n    grader._judge = lambda *a: ('passed', '')",
+        "00.1 wrong",
+    ),
     "the_grader_blamed": (
         "def disagree(words, voice, face):\n    raise ValueError('Pretence: the grader failed: x')",
         "tampered: the grader failed",
