@@ -94,6 +94,10 @@ def test_wrong_names_and_masks_are_named():
         pool(x, torch.ones(2, 5))
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
+    reason="measured with torch 2.13; 2.6 makes a graph for every length",
+)
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("how", HOWS)
 def test_two_compiled_graphs_serve_every_length(how, masked):

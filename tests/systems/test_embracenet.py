@@ -478,6 +478,10 @@ def test_it_learns_from_one_stream_or_several(streams_, tmp_path):
     assert evaluate(model, data.subset("valid"))["accuracy"] > 0.6
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
+    reason="measured with torch 2.13; 2.6 makes a graph for every length",
+)
 def test_two_compiled_graphs_serve_every_length():
     """The first is for the lengths that came first, the second for all others."""
     graphs = []
