@@ -13,7 +13,7 @@ from builder.read import read_lesson
 from lab import ROOT
 
 COURSE = [read_lesson(path) for path in sources(ROOT)]
-SHOWN = [COURSE[4], COURSE[5], COURSE[-1]]  # two neighbours, and the newest
+WALKED = [COURSE[4], COURSE[5], COURSE[-1]]  # two neighbours, and the last
 PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
 
 LINKS = """() => Array.from(document.querySelectorAll('a[href]')).map(a => a.href)"""
@@ -33,12 +33,12 @@ WIDER = """() => Array.from(document.querySelectorAll('body *'))
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of three stored lessons and of docs/, within a copy of what they lead to."""
+    """The pages of all stored lessons and of docs/, within a copy of what they lead to."""
     root = tmp_path_factory.mktemp("site")
     for name in ("notebooks", "exercises", "solutions", "docs"):
         shutil.copytree(ROOT / name, root / name)
-    stored = {each.stem: root / "notebooks" / f"{each.stem}.ipynb" for each in SHOWN}
-    pages.write_site(root, COURSE, stored, {SHOWN[0].number: 8.83})
+    stored = {each.stem: root / "notebooks" / f"{each.stem}.ipynb" for each in COURSE}
+    pages.write_site(root, COURSE, stored, {COURSE[0].number: 8.83})
     return root / "build"
 
 
@@ -64,7 +64,7 @@ def test_every_page_opens_from_disk_whole_and_every_link_leads_somewhere(
 ) -> None:
     files = sorted(site.glob("*.html"))
     docs = [path.stem for path in (ROOT / "docs").glob("*.md")]
-    expected = {"index", *docs, *(each.stem for each in SHOWN)}
+    expected = {"index", *docs, *(each.stem for each in COURSE)}
     assert {file.stem for file in files} == expected
     for file in files:
         page, heard = opened(browser, file)
@@ -80,7 +80,7 @@ def test_every_page_opens_from_disk_whole_and_every_link_leads_somewhere(
 @pytest.mark.browser
 @pytest.mark.slow
 def test_every_formula_is_drawn_from_mathml(browser: Any, site: Path) -> None:
-    for lesson in SHOWN:
+    for lesson in WALKED:
         text = "\n\n".join(
             cell.source for cell in lesson.cells if cell.kind == "markdown" and not cell.in_exercise
         )
@@ -102,7 +102,7 @@ def test_on_a_phone_nothing_of_the_index_or_of_a_page_stands_beside_the_screen(
     page, _ = opened(browser, site / "index.html", PHONE)
     assert page.evaluate(WIDER) == []
     page.close()
-    for lesson in SHOWN:
+    for lesson in WALKED:
         page, _ = opened(browser, site / f"{lesson.stem}.html", PHONE)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], lesson.stem
         assert page.evaluate(CUT) == [], f"{lesson.stem}: cannot be scrolled to"
@@ -113,13 +113,16 @@ def test_on_a_phone_nothing_of_the_index_or_of_a_page_stands_beside_the_screen(
 @pytest.mark.slow
 def test_one_walks_from_the_index_through_the_lessons_and_back(browser: Any, site: Path) -> None:
     page, heard = opened(browser, site / "index.html")
-    first, second, last = (f"{each.number} {each.title}" for each in SHOWN)
+    first, second, last = (f"{each.number} {each.title}" for each in WALKED)
+    page.get_by_role("link", name=f"{COURSE[0].number} {COURSE[0].title}").click()
+    assert page.locator("a[rel=prev]").count() == 0
+    page.get_by_role("link", name="All lessons").last.click()
     page.get_by_role("link", name=first).click()
     assert page.title() == first
-    assert page.locator("a[rel=prev]").count() == 0
     page.locator("a[rel=next]").first.click()
     assert page.title() == second
-    page.locator("a[rel=next]").last.click()
+    page.get_by_role("link", name="All lessons").last.click()
+    page.get_by_role("link", name=last).click()
     assert page.title() == last and page.locator("a[rel=next]").count() == 0
     page.get_by_role("link", name="All lessons").last.click()
     page.get_by_role("link", name="Glossary").click()
@@ -139,7 +142,7 @@ def test_the_index_can_say_what_a_lesson_is_for(lesson: Any) -> None:
 def test_the_index_names_minutes_exercises_and_the_seconds_that_were_measured(site: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
     first, second, _ = text.split("<li>")[1:4]
-    for row, lesson in zip((first, second), SHOWN[:2], strict=True):
+    for row, lesson in zip((first, second), COURSE[:2], strict=True):
         assert f"{lesson.minutes} minutes · {len(lesson.exercises)} exercises" in row
     assert "runs in 8.8 s" in first and "runs in" not in second
 
