@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmlib.cli import main
-from mmlib.cli.shared import features_to_write, file_to_write, folder_to_write
+from mmlib.cli.places import features_to_write, file_to_write, folder_to_write
 
 #: What is to be read does not exist: a command that looked at it first would speak of that.
 FOLDERS = {

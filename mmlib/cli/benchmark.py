@@ -10,16 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib.cli.shared import (
-    Commands,
-    add_device,
-    file_to_write,
-    find_device,
-    folder_to_write,
-    say,
-    systems_of,
-    words_of,
-)
+from mmlib.cli.places import file_to_write, folder_to_write
+from mmlib.cli.shared import Commands, add_device, find_device, say, systems_of, words_of
 
 if TYPE_CHECKING:
     from mmlib.benchmark import Cost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mmlib.cli.places import folder_to_write
 from mmlib.cli.shared import (
     Commands,
     add_balance,
@@ -12,7 +13,6 @@ from mmlib.cli.shared import (
     add_device,
     add_scale,
     balance_of,
-    folder_to_write,
     load_data,
     say,
     say_heedless,

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands, file_to_write, folder_to_write, words_of
+from mmlib.cli.places import file_to_write, folder_to_write
+from mmlib.cli.shared import Commands, words_of
 
 if TYPE_CHECKING:
     from mmlib.data import FeatureSet

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmlib.cli.places import folder_to_write
 from mmlib.cli.shared import (
     Commands,
     add_balance,
@@ -14,7 +15,6 @@ from mmlib.cli.shared import (
     add_scale,
     add_smooth,
     balance_of,
-    folder_to_write,
     load_data,
     say_heedless,
     smoothing,

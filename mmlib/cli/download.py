@@ -6,7 +6,8 @@ import argparse
 import shlex
 import sys
 
-from mmlib.cli.shared import Commands, folder_to_write, ranges_of, say, words_of
+from mmlib.cli.places import folder_to_write
+from mmlib.cli.shared import Commands, ranges_of, say, words_of
 
 FAILED = 1
 

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mmlib.cli.places import file_to_write
 from mmlib.cli.shared import (
     Commands,
     add_data,
     add_machine,
     add_smooth,
-    file_to_write,
     find_device,
     load_data,
     smoothing,

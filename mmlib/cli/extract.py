@@ -6,17 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmlib.cli.places import features_to_write, refuse_overwriting, told_place
 from mmlib.cli.shared import (
     Commands,
     add_device,
-    features_to_write,
     find_device,
     given_of,
     options_of,
-    refuse_overwriting,
     report_failures,
     say,
-    told_place,
     words_of,
 )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mmlib.cli.shared import Commands, features_to_write, refuse_overwriting, say, told_place
+from mmlib.cli.places import features_to_write, refuse_overwriting, told_place
+from mmlib.cli.shared import Commands, say
 
 
 def add(commands: Commands) -> None:

@@ -8,16 +8,8 @@ from pathlib import Path
 
 from mmlib.cli import affwild2, clips, meld, mosei
 from mmlib.cli.entries import Entry, Made
-from mmlib.cli.shared import (
-    Commands,
-    features_to_write,
-    file_to_write,
-    given_of,
-    options_of,
-    report_failures,
-    say,
-    told_place,
-)
+from mmlib.cli.places import features_to_write, file_to_write, told_place
+from mmlib.cli.shared import Commands, given_of, options_of, report_failures, say
 
 DATASETS: dict[str, Entry] = {
     "ravdess": clips.RAVDESS,

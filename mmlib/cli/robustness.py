@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmlib.cli.shared import (
-    Commands,
-    add_device,
-    find_device,
-    folder_to_write,
-    load_data,
-    warn_of_leaks,
-)
+from mmlib.cli.places import folder_to_write
+from mmlib.cli.shared import Commands, add_device, find_device, load_data, warn_of_leaks
 
 
 def add(commands: Commands) -> None:

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlib.cli.shared import Commands, add_data, file_to_write, load_data, say
+from mmlib.cli.places import file_to_write
+from mmlib.cli.shared import Commands, add_data, load_data, say
 
 if TYPE_CHECKING:
     from mmlib.data import FeatureSet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mmlib.cli.places import folder_to_write
 from mmlib.cli.shared import (
     Commands,
     add_balance,
@@ -11,7 +12,6 @@ from mmlib.cli.shared import (
     add_machine,
     add_scale,
     balance_of,
-    folder_to_write,
     is_main,
     load_data,
     pairs_of,

@@ -21,8 +21,8 @@ from mmlib.plots.words import metric_words
 from mmlib.reporting.tables import figure, in_words, write_csv
 from mmlib.systems.own import folder_name
 from mmlib.training.checkpoints import replace_file
-from mmlib.training.comparing import Results
 from mmlib.training.evaluating import FEW_GROUPS
+from mmlib.training.results import Results
 from mmlib.training.tuning import SEED
 
 #: The head of the column of intervals.

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from mmlib.data import FeatureError, FeatureSet, grouped_folds, split_by_group
 from mmlib.data.batch import Batch
-from mmlib.training.comparing import Results, compare_systems
+from mmlib.training.comparing import compare_systems
 from mmlib.training.following import concordances
+from mmlib.training.results import Results
 
 OFFICIAL = "official"
 #: Of the samples that are not judged, those that choose the epoch; of other groups than the rest.

@@ -11,8 +11,9 @@ from mmlib.data import FeatureSet
 from mmlib.systems import UnknownSystem, build, find
 from mmlib.systems.own import OwnConfig, folder_name, is_own, read_own
 from mmlib.training.checkpoints import CheckpointError
-from mmlib.training.comparing import Results, compare_systems
+from mmlib.training.comparing import compare_systems
 from mmlib.training.jobs import train_system
+from mmlib.training.results import Results
 from mmlib.training.runs import load_run
 
 SOURCE = """

@@ -12,8 +12,9 @@ from mmlib.reporting import in_words, write_report
 from mmlib.systems import UnknownSystem
 from mmlib.training import comparing
 from mmlib.training.checkpoints import CheckpointError
-from mmlib.training.comparing import Results, Run, compare_systems
+from mmlib.training.comparing import compare_systems
 from mmlib.training.evaluating import score
+from mmlib.training.results import Results, Run
 
 
 def features_of(count: int = 30, seed: int = 0) -> FeatureSet:

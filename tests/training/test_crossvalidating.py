@@ -9,9 +9,9 @@ from mmlib.data import FeatureError, FeatureSet
 from mmlib.metrics import concordance, concordance_by_video, moving_average
 from mmlib.training import comparing
 from mmlib.training.checkpoints import CheckpointError
-from mmlib.training.comparing import Results, Run
 from mmlib.training.crossvalidating import CrossValidation, Fold, cross_validate
 from mmlib.training.evaluating import score
+from mmlib.training.results import Results, Run
 
 TINY = {"recipe": {"epochs": 1}, "device": "cpu", "progress": False}
 
