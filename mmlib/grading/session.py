@@ -67,9 +67,8 @@ class Prepared:
                 call for call in tried if _refuses(task, decoy.decoy(task.reference, call))
             ]
         if new:
-            self.watch = Watch(
-                self._graders
-            )  # what the checks import when they run is there by now
+            # What the checks import when they run is there by now.
+            self.watch = Watch(self._graders)
 
 
 def _refuses(task: Exercise, answer: Any) -> bool:

@@ -102,14 +102,10 @@ class Watch:
         for number, task in framework._exercises.items():
             name = f"exercise {number}"
             self._note(Entry(framework._exercises, number, task, name), near=True)
-            for key in (
-                "checking",
-                "reference",
-                "forbidden",
-            ):  # frozen, but object.__setattr__ is there
-                self._note(
-                    Entry(vars(task), key, getattr(task, key), f"{key} of {name}"), near=True
-                )
+            # Frozen, but there is object.__setattr__.
+            for key in ("checking", "reference", "forbidden"):
+                inside = Entry(vars(task), key, getattr(task, key), f"{key} of {name}")
+                self._note(inside, near=True)
 
     def _note_module(self, name: str, place: dict[str, Any]) -> None:
         of_checks = name.startswith(CHECKS)
