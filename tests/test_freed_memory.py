@@ -14,8 +14,8 @@ from mmlib.cli.freed_memory import keep_freed_memory
 kept = sys.argv[1] == "keep" and keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for turn in range(7):
-    if turn == 2:
+for turn in range(16):
+    if turn == 11:  # by then small things have found places that split none of the large
         before = faults()
     torch.ones(12_000_000)  # 48 MB, more than glibc would ever keep by itself
 print(int(kept), faults() - before)
@@ -23,7 +23,7 @@ print(int(kept), faults() - before)
 
 
 def probe(word: str, **more: str) -> tuple[bool, int]:
-    """Say in a fresh process whether memory is kept, and how many pages five tensors ask for."""
+    """Say in a fresh process whether memory is kept, and how many pages the last five tensors ask for."""
     ours = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(

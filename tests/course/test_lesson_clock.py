@@ -62,7 +62,8 @@ def test_the_seconds_of_a_notebook_are_those_that_its_kernel_computed(
     }.items():
         written = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
         nbformat.write(written, tmp_path / f"{name}.ipynb")
-    done = clocked(tmp_path, *workers, "--nbval-lax", "--nbval-current-env")
+    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "60"]
+    done = clocked(tmp_path, *workers, *nbval)
     assert done.returncode == 0, done.stdout
     seconds = json.loads((tmp_path / "build" / "clock.json").read_text())
     assert seconds["works.ipynb"] > 4.9, "the kernel's own and its child's"
