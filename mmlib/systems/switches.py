@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -101,7 +102,9 @@ def _read(name: str, word: str, hint: Any) -> Any:
             return word
         if part in (int, float):
             try:
-                return part(word)
+                number = part(word)
             except ValueError:
                 continue
+            if math.isfinite(number):
+                return number
     raise ValueError(f"{name} is '{word}', expected {_wanted(hint)}.")

@@ -32,6 +32,8 @@ def test_words_become_what_the_fields_are():
         ({"absent": "jump"}, "absent is 'jump', expected skip or multiply"),
         ({"num_heads": "2.5"}, "num_heads is '2.5', expected a whole number"),
         ({"dropout": "much"}, "dropout is 'much', expected a number"),
+        ({"dropout": "nan"}, "dropout is 'nan', expected a number"),
+        ({"learning_rate": "inf"}, "learning_rate is 'inf', expected a number"),
         ({"dropout": "none"}, "dropout is 'none', expected a number"),
         ({"ffn_dim": "wide"}, "ffn_dim is 'wide', expected a whole number or none"),
         ({"num_heads": "0"}, "num_heads is 0, expected at least 1"),
